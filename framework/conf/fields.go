@@ -1,0 +1,3 @@
+package conf
+
+type fieldCache struct{}

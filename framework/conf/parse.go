@@ -1,0 +1,61 @@
+package conf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The bounds of a document. Chosen: a rule list of a million lines fits, a
+// document that unfolds its aliases into gigabytes does not.
+const (
+	maxBytes = 64 << 20
+	maxNodes = 4 << 20
+	maxDepth = 200
+)
+
+// Parse reads the first document of data; what follows a second --- is not
+// looked at. A leading byte order mark and CRLF line ends are fine. An empty
+// document is a tree whose root is null. The error is Problems; name is what
+// they call the document.
+func Parse(name string, data []byte) (*Tree, error) {
+	t := &Tree{name: name}
+	if len(data) > maxBytes {
+		return nil, Problems{{Place: Place{File: name}, Msg: fmt.Sprintf("document has %d bytes, the limit is %d", len(data), maxBytes)}}
+	}
+	var doc yaml.Node
+	err := yaml.NewDecoder(bytes.NewReader(data)).Decode(&doc)
+	switch {
+	case errors.Is(err, io.EOF):
+		t.root = &value{kind: Null, tag: tagNull, line: 1, column: 1, size: 1}
+		return t, nil
+	case err != nil:
+		return nil, Problems{syntaxProblem(name, err)}
+	}
+	b := builder{t: t, done: map[*yaml.Node]*value{}}
+	t.root = b.build(&doc, 0)
+	if len(b.problems) > 0 {
+		b.problems.Sort()
+		return nil, b.problems
+	}
+	return t, nil
+}
+
+var yamlLine = regexp.MustCompile(`^line (\d+): `)
+
+// syntaxProblem takes the line out of the library's message.
+func syntaxProblem(name string, err error) Problem {
+	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	p := Problem{Place: Place{File: name}, Msg: msg}
+	if m := yamlLine.FindStringSubmatch(msg); m != nil {
+		p.Place.Line, _ = strconv.Atoi(m[1])
+		p.Msg = msg[len(m[0]):]
+	}
+	return p
+}
