@@ -1,0 +1,227 @@
+// Package accept is what the inbounds with ports share: it binds, accepts,
+// admits, puts TLS in front, bounds handshakes in number and time, and ends it
+// all on Close. What is spoken on a connection is the protocol's.
+package accept
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/culvert-proxy/culvert/framework"
+)
+
+// HandshakeTime is how long a client has to say what it wants, from accept to
+// the last byte of its request: issue 2, "hostile clients".
+const HandshakeTime = 10 * time.Second
+
+// maxWaiting bounds the connections that wait for a client's handshake or next
+// request; chosen: at 8 KiB each they stay below 32 MiB.
+const maxWaiting = 4096
+
+// freeTries is how often a free port is looked for that is free for UDP too.
+const freeTries = 16
+
+// Protocol is what an inbound speaks.
+type Protocol struct {
+	// Stream serves one connection and returns when it has ended. It owns
+	// c.Raw.
+	Stream func(ctx context.Context, c *Conn)
+	// Packets serves the socket at the number of a TCP port and returns at
+	// once; stop ends the reading. It owns c. Nil for no UDP.
+	Packets func(ctx context.Context, c net.PacketConn) (stop func())
+}
+
+// Server accepts connections on the ports of one inbound.
+type Server struct {
+	host      framework.Host
+	opts      Options
+	admission framework.Admission
+	handshake time.Duration
+	limit     int
+
+	loops     sync.WaitGroup // the accept loops
+	stopping  chan struct{}
+	listeners []net.Listener // set by Start
+	stops     []func()       // set by Start
+
+	mu            sync.Mutex // guards all below
+	ended         sync.Cond
+	closed        bool
+	waiting, held Conn // the fixed points of rings, oldest first
+	waitingCount  int
+}
+
+// New makes a Server from valid options. It binds nothing yet.
+func New(h framework.Host, o Options) *Server {
+	s := &Server{host: h, opts: o, admission: h.Admission(), handshake: HandshakeTime, limit: maxWaiting, stopping: make(chan struct{})}
+	if o.Users != nil {
+		s.admission = newAdmission(*o.Users)
+	}
+	s.ended.L = &s.mu
+	s.waiting.prev, s.waiting.next = &s.waiting, &s.waiting
+	s.held.prev, s.held.next = &s.held, &s.held
+	return s
+}
+
+// Admission says who may come in through this server.
+func (s *Server) Admission() framework.Admission { return s.admission }
+
+// Start binds all ports, or none, and begins to accept. Once. Close is called
+// after a failed Start too.
+func (s *Server) Start(ctx context.Context, p Protocol) error {
+	secure, err := tlsConfig(s.opts, s.host.Dir())
+	if err != nil {
+		return err
+	}
+	ports, err := Ports(s.opts.Port)
+	if err != nil {
+		return err
+	}
+	var packets []net.PacketConn
+	for _, port := range ports {
+		l, pc, err := s.bind(ctx, port, p.Packets != nil)
+		if err != nil {
+			for _, pc := range packets {
+				pc.Close()
+			}
+			return errors.Join(err, s.Close())
+		}
+		s.listeners = append(s.listeners, l)
+		if pc != nil {
+			packets = append(packets, pc)
+		}
+	}
+	ctx = context.WithoutCancel(ctx) // flows outlive the call and the inbound
+	for _, pc := range packets {
+		s.stops = append(s.stops, p.Packets(ctx, pc))
+	}
+	for _, l := range s.listeners {
+		s.loops.Go(func() { s.accept(ctx, l, secure, p.Stream) }) // ends when l is closed
+	}
+	return nil
+}
+
+// bind binds port for TCP and, when udp, the same number for UDP.
+func (s *Server) bind(ctx context.Context, port uint16, udp bool) (net.Listener, net.PacketConn, error) {
+	for try := 1; ; try++ {
+		l, err := s.host.Listen(ctx, net.JoinHostPort(s.opts.Listen, strconv.Itoa(int(port))))
+		if err != nil || !udp {
+			return l, nil, err
+		}
+		got := addrPort(l.Addr()).Port()
+		pc, err := s.host.ListenPacket(ctx, net.JoinHostPort(s.opts.Listen, strconv.Itoa(int(got))))
+		if err == nil {
+			return l, pc, nil
+		}
+		l.Close()
+		if port != 0 || try == freeTries {
+			return nil, nil, fmt.Errorf("bind udp: %w", err)
+		}
+	}
+}
+
+// Addrs are the addresses that the server accepts on, after Start.
+func (s *Server) Addrs() []netip.AddrPort {
+	var addrs []netip.AddrPort
+	for _, l := range s.listeners {
+		addrs = append(addrs, addrPort(l.Addr()))
+	}
+	return addrs
+}
+
+// Close ends accepting, cuts what waits or is held, and returns when those
+// have ended; busy connections live on. It may be called twice.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	first := !s.closed
+	s.closed = true
+	s.mu.Unlock()
+	var errs []error
+	if first {
+		close(s.stopping)
+		for _, l := range s.listeners {
+			errs = append(errs, l.Close())
+		}
+		for _, stop := range s.stops {
+			stop()
+		}
+	}
+	s.loops.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ring := range []*Conn{&s.waiting, &s.held} {
+		for c := ring.next; c != ring; c = c.next {
+			c.conn.SetDeadline(cut)
+		}
+	}
+	for !s.empty() {
+		s.ended.Wait()
+	}
+	return errors.Join(errs...)
+}
+
+// accept runs until l is closed.
+func (s *Server) accept(ctx context.Context, l net.Listener, secure *tls.Config, serve func(context.Context, *Conn)) {
+	var pause time.Duration
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			pause = 0
+			s.admit(ctx, c, secure, serve)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if pause == 0 { // the first of a row tells, the rest would repeat it
+			s.host.Log().Warn("accept", slog.Any("err", err))
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		select {
+		case <-s.stopping:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// admit closes c at once or serves it in a goroutine of its own.
+func (s *Server) admit(ctx context.Context, raw net.Conn, secure *tls.Config, serve func(context.Context, *Conn)) {
+	source := addrPort(raw.RemoteAddr())
+	if !s.admission.Allowed(source.Addr()) {
+		raw.Close()
+		return
+	}
+	c := &Conn{conn: raw, source: source, local: addrPort(raw.LocalAddr()), server: s}
+	if secure != nil {
+		c.conn = tls.Server(raw, secure)
+	}
+	if !c.Wait(s.handshake) {
+		raw.Close()
+		s.forget(c)
+		return
+	}
+	go func() { // ends with the connection
+		defer s.forget(c)
+		serve(ctx, c)
+	}()
+}
+
+// addrPort is a as an address and port without mapping, zero when a is neither
+// TCP nor UDP.
+func addrPort(a net.Addr) netip.AddrPort {
+	ip, ok := a.(interface{ AddrPort() netip.AddrPort })
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := ip.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,115 @@
+package accept
+
+import (
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Conn is an accepted connection that its protocol serves. It is in one of
+// three states, which say what Server.Close and the limit may do to it:
+//
+//	          ┌────────── Wait ──────────┐
+//	accept → waiting ──── Busy ────────→ busy → end
+//	          └────────── Hold ────────→ held → end
+//
+// Waiting (for a handshake or a next request): has a deadline, may be cut by
+// the limit and by Close, which waits for its goroutine to end. Busy (a flow
+// goes through it): lives on after Close. Held (open as a sign of life only):
+// no deadline, cut by Close. The methods are for the serving goroutine.
+type Conn struct {
+	conn   net.Conn
+	source netip.AddrPort
+	local  netip.AddrPort
+	server *Server
+
+	ring, prev, next *Conn // guarded by server.mu; ring is nil when busy
+}
+
+// Raw is the connection itself: *net.TCPConn, or *tls.Conn with TLS.
+func (c *Conn) Raw() net.Conn { return c.conn }
+
+// Source is the client's address, unmapped.
+func (c *Conn) Source() netip.AddrPort { return c.source }
+
+// Local is the inbound's address as the client reached it, unmapped.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// Wait makes c waiting for at most d from this moment. False says that the
+// server is closed and c is to end.
+func (c *Conn) Wait(d time.Duration) bool {
+	return c.server.move(c, &c.server.waiting, time.Now().Add(d))
+}
+
+// Busy ends waiting and clears the deadline. False says that the server was
+// closed before and c is to end.
+func (c *Conn) Busy() bool { return c.server.move(c, nil, time.Time{}) }
+
+// Hold is Busy for a connection that Close may cut.
+func (c *Conn) Hold() bool { return c.server.move(c, &c.server.held, time.Time{}) }
+
+// cut is a deadline in the past: reads and writes end, and the goroutine that
+// serves the connection closes it.
+var cut = time.Unix(1, 0)
+
+// move puts c into ring, nil for none, and sets its deadline, both under the
+// lock so that a cut is not undone. It fails when the server is closed. The
+// oldest waiting connection is cut when there are too many.
+func (s *Server) move(c, ring *Conn, deadline time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || c.conn.SetDeadline(deadline) != nil {
+		return false
+	}
+	if c.ring == ring {
+		return true
+	}
+	s.unlink(c)
+	s.link(c, ring)
+	if s.waitingCount > s.limit {
+		oldest := s.waiting.next
+		s.unlink(oldest)
+		s.link(oldest, &s.held) // it stays known until its goroutine ends
+		oldest.conn.SetDeadline(cut)
+	}
+	return true
+}
+
+// link appends c to ring; the caller holds mu.
+func (s *Server) link(c, ring *Conn) {
+	if ring == nil {
+		return
+	}
+	c.ring, c.prev, c.next = ring, ring.prev, ring
+	c.prev.next, ring.prev = c, c
+	if ring == &s.waiting {
+		s.waitingCount++
+	}
+}
+
+// unlink takes c out of its ring; the caller holds mu.
+func (s *Server) unlink(c *Conn) {
+	if c.ring == nil {
+		return
+	}
+	if c.ring == &s.waiting {
+		s.waitingCount--
+	}
+	c.prev.next, c.next.prev = c.next, c.prev
+	c.ring, c.prev, c.next = nil, nil, nil
+}
+
+// forget takes c out at the end of its goroutine.
+func (s *Server) forget(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unlink(c)
+	if s.closed && s.empty() {
+		s.ended.Broadcast()
+	}
+}
+
+// empty says whether Close has nobody to wait for; the caller holds mu.
+func (s *Server) empty() bool {
+	return s.waiting.next == &s.waiting && s.held.next == &s.held
+}
