@@ -29,9 +29,9 @@ type Config struct {
 	// the other has ended: 0 is five minutes, negative is for ever. Before
 	// that there is no bound, and dead peers are found by TCP keep-alive.
 	IdleAfterEnd time.Duration
-	// MaxIdlePipes is how many empty pipes are kept for the next flow: 0 is 64,
-	// negative is none. Only Linux has them.
-	MaxIdlePipes int
+	// MaxPipes is how many pipes there may be, in use and idle: 0 is 48,
+	// negative is none. A flow that gets none copies. Only Linux has them.
+	MaxPipes int
 }
 
 // Relay holds the buffers and pipes that its streams borrow. One serves the
@@ -47,12 +47,14 @@ func New(c Config) *Relay {
 	if c.IdleAfterEnd == 0 {
 		c.IdleAfterEnd = 5 * time.Minute // chosen: longer than any pause a half-closed transfer makes
 	}
-	if c.MaxIdlePipes == 0 {
-		c.MaxIdlePipes = 64 // chosen: a burst of busy flows; two descriptors each
+	if c.MaxPipes == 0 {
+		// Chosen: pipe-user-pages-soft lets a user without privileges have 64
+		// of this size; the rest is for that user's other programs.
+		c.MaxPipes = 48
 	}
 	r := &Relay{idleAfterEnd: max(0, c.IdleAfterEnd)}
 	r.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
-	r.pipes.max = max(0, c.MaxIdlePipes)
+	r.pipes.max = max(0, c.MaxPipes)
 	return r
 }
 

@@ -1,14 +1,240 @@
 package relay
 
 import (
+	"io"
 	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-type pipes struct{ max int }
+const (
+	// spliceAfter is how many bytes in large reads make a leg change over from
+	// buffers to pipes. Chosen: short answers never pay for a pipe.
+	spliceAfter = 256 << 10
+	// smallTurn is a turn that says that the leg carries messages, which a
+	// buffer moves as well as a pipe. Chosen: about three segments.
+	smallTurn = 4 << 10
+	// calmAfter is how many small turns in a row make a leg change back.
+	calmAfter = 16
+)
 
-func (p *pipes) close() {}
+// leg is one direction of a stream whose source is a socket. Its goroutine
+// waits in RawConn.Read, with a shallow stack and nothing borrowed: buffer and
+// pipe are taken when a read can succeed and given back before waiting again.
+//
+//	copying ── spliceAfter bytes in large reads ──► splicing
+//	   ▲ └──────────── one turn, no pipe to be had ◄────┤
+//	   └── calmAfter small turns, or splice is refused ─┘
+type leg struct {
+	relay    *Relay
+	count    *atomic.Uint64
+	src, dst syscall.RawConn // dst is nil when it is no socket
+	out      net.Conn        // dst
 
+	refused bool // the kernel does not splice between these two
+	run     int  // bytes of large reads without a small one between, while copying
+	calm    int  // small turns in a row, while splicing
+
+	// The turn at hand.
+	buffer *[]byte // holds n bytes, while copying
+	pipe   pipe    // holds n bytes, while splicing
+	piped  bool    // pipe is borrowed
+	n      int
+	err    error // of the system call
+}
+
+// copy moves bytes from src to dst until src ends, with io.EOF.
 func (s *stream) copy(src, dst net.Conn, count *atomic.Uint64) error {
-	return s.copyBuffered(src, dst, count)
+	from := rawConn(src)
+	if from == nil {
+		return s.copyBuffered(src, dst, count)
+	}
+	l := &leg{relay: s.relay, count: count, src: from, dst: rawConn(dst), out: dst}
+	return s.patiently(src, count, l.move)
+}
+
+// rawConn is the descriptor of a plain stream socket, nil for anything else:
+// what wraps a socket changes its bytes.
+func rawConn(c net.Conn) syscall.RawConn {
+	var rc syscall.RawConn
+	switch c := c.(type) {
+	case *net.TCPConn:
+		rc, _ = c.SyscallConn()
+	case *net.UnixConn:
+		if c.LocalAddr().Network() == "unix" {
+			rc, _ = c.SyscallConn()
+		}
+	}
+	return rc
+}
+
+// move carries bytes until the source ends or something fails. It may be
+// called again after a deadline has passed.
+func (l *leg) move() error {
+	fill, take, give := l.fill, l.take, l.give
+	for {
+		if l.splices() {
+			if err := l.splice(take, give); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := l.src.Read(fill); err != nil {
+			return err
+		}
+		if err := l.write(); err != nil {
+			return err
+		}
+	}
+}
+
+// splices says whether the next turn goes through a pipe, and borrows it.
+func (l *leg) splices() bool { return l.dst != nil && !l.refused && l.run >= spliceAfter }
+
+// fill reads what there is into a borrowed buffer; false means nothing yet.
+func (l *leg) fill(fd uintptr) bool {
+	b := l.relay.buffers.Get().(*[]byte)
+	for {
+		l.n, l.err = unix.Read(int(fd), *b)
+		if l.err != unix.EINTR {
+			break
+		}
+	}
+	if l.err != nil || l.n == 0 {
+		l.relay.buffers.Put(b)
+		return l.err != unix.EAGAIN
+	}
+	l.buffer = b
+	return true
+}
+
+// write sends what fill has read and gives the buffer back.
+func (l *leg) write() error {
+	if l.err != nil {
+		return os.NewSyscallError("read", l.err)
+	}
+	if l.n == 0 {
+		return io.EOF
+	}
+	n, err := l.out.Write((*l.buffer)[:l.n])
+	l.count.Add(uint64(n))
+	l.relay.buffers.Put(l.buffer)
+	l.buffer = nil
+	if l.n < smallTurn {
+		l.run = 0
+	} else {
+		l.run += l.n
+	}
+	return err
+}
+
+// splice makes one turn through a pipe.
+func (l *leg) splice(take, give func(uintptr) bool) error {
+	err := l.src.Read(take)
+	switch {
+	case err != nil:
+		return err
+	case l.err == unix.EINVAL || l.err == unix.ENOSYS:
+		l.refused = true
+		return nil
+	case l.err != nil:
+		return os.NewSyscallError("splice", l.err)
+	case !l.piped:
+		l.run = 0 // no pipe to be had: copy, and ask again later
+		return nil
+	case l.n == 0:
+		l.release(true)
+		return io.EOF
+	}
+	if l.calm++; l.n >= smallTurn {
+		l.calm = 0
+	} else if l.calm == calmAfter {
+		l.run, l.calm = 0, 0
+	}
+	return l.drain(give)
+}
+
+// take fills a borrowed pipe with what there is; false means nothing yet.
+func (l *leg) take(fd uintptr) bool {
+	if l.pipe, l.piped = l.relay.pipes.get(); !l.piped {
+		l.err = nil
+		return true
+	}
+	for {
+		n, err := unix.Splice(int(fd), nil, l.pipe.w, nil, l.pipe.size, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		l.n, l.err = int(n), err
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if l.err != nil {
+		l.n = 0
+		l.release(true)
+		return l.err != unix.EAGAIN
+	}
+	return true
+}
+
+// drain empties the pipe into dst.
+func (l *leg) drain(give func(uintptr) bool) error {
+	err := l.dst.Write(give)
+	if err == nil && l.err != nil {
+		if l.err == unix.EINVAL || l.err == unix.ENOSYS {
+			l.refused = true
+			return l.unload()
+		}
+		err = os.NewSyscallError("splice", l.err)
+	}
+	l.release(l.n == 0)
+	return err
+}
+
+// give moves bytes from the pipe to dst; false means that dst is full.
+func (l *leg) give(fd uintptr) bool {
+	for l.n > 0 {
+		n, err := unix.Splice(l.pipe.r, nil, int(fd), nil, l.n, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		switch l.err = err; {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return false
+		case err != nil:
+			return true
+		}
+		l.n -= int(n)
+		l.count.Add(uint64(n))
+	}
+	return true
+}
+
+// unload copies what is left in the pipe, for a dst that does not splice.
+func (l *leg) unload() error {
+	b := l.relay.buffers.Get().(*[]byte)
+	defer l.relay.buffers.Put(b)
+	defer func() { l.release(l.n == 0) }()
+	for l.n > 0 {
+		n, err := unix.Read(l.pipe.r, (*b)[:min(l.n, len(*b))])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return os.NewSyscallError("read", err)
+		}
+		l.n -= n
+		w, err := l.out.Write((*b)[:n])
+		l.count.Add(uint64(w))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release gives the pipe back.
+func (l *leg) release(empty bool) {
+	l.relay.pipes.put(l.pipe, empty)
+	l.piped = false
 }
