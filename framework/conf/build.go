@@ -12,6 +12,7 @@ type builder struct {
 	t        *Tree
 	done     map[*yaml.Node]*value // anchored nodes; nil while being built
 	nodes    int64
+	full     bool // the bound is passed: nothing more is built
 	problems Problems
 }
 
@@ -26,6 +27,9 @@ func (b *builder) errorf(n *yaml.Node, format string, a ...any) {
 // and finds the other mistakes.
 func (b *builder) build(n *yaml.Node, depth int) *value {
 	v := &value{kind: Null, tag: tagNull, line: int32(n.Line), column: int32(n.Column), size: 1}
+	if b.full {
+		return v
+	}
 	if depth > maxDepth {
 		b.errorf(n, "more than %d levels deep", maxDepth)
 		return v
@@ -55,6 +59,7 @@ func (b *builder) build(n *yaml.Node, depth int) *value {
 		b.mapping(n, v, depth)
 	}
 	if n.Anchor != "" {
+		v.anchor = true
 		b.done[n] = v
 	}
 	b.bound(n, v)
@@ -64,12 +69,11 @@ func (b *builder) build(n *yaml.Node, depth int) *value {
 // bound refuses a document whose aliases unfold into too much.
 func (b *builder) bound(n *yaml.Node, v *value) {
 	b.nodes++
-	if v.size <= maxNodes && b.nodes <= maxNodes {
+	if b.full || v.size <= maxNodes && b.nodes <= maxNodes {
 		return
 	}
+	b.full = true
 	b.errorf(n, "document has more than %d values with its aliases unfolded", maxNodes)
-	v.kind, v.items, v.entries, v.alias, v.size = Null, nil, nil, nil, 1
-	b.nodes = 0
 }
 
 func (b *builder) alias(n *yaml.Node, v *value) {
@@ -151,7 +155,7 @@ func (b *builder) merge(n *yaml.Node, v *value, have map[string]*value) {
 		}
 		for _, m := range b.mergeSources(n, e) {
 			for _, in := range m.entries {
-				if have[in.key.text] != nil {
+				if b.nodes > maxNodes || have[in.key.text] != nil {
 					continue
 				}
 				have[in.key.text] = in.key

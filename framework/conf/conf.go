@@ -72,6 +72,7 @@ type value struct {
 	kind    Kind
 	tag     tag
 	plain   bool   // a scalar without quotes
+	anchor  bool   // has an anchor: a helper for aliases
 	text    string // a scalar as written
 	origin  string // "flag -secret"; empty for what stands in the file
 	alias   *value // what an alias stands for; the other fields are the target's

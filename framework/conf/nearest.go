@@ -1,9 +1,12 @@
 package conf
 
 // Nearest is the word of known that word was probably meant to be, "" when
-// none is near: at most a third of its letters, and at least one, may be wrong.
+// none is near: at most a third of its letters may be wrong.
 func Nearest(word string, known []string) string {
-	best, bestDist := "", max(1, len(word)/3)+1
+	if len(word) < 3 {
+		return ""
+	}
+	best, bestDist := "", len(word)/3+1
 	for _, k := range known {
 		if k == word {
 			continue

@@ -253,3 +253,54 @@ func sameKey(a, b string, m Mode) bool {
 	}
 	return strings.EqualFold(a, b)
 }
+
+// find is the value at a path as a FieldError has it: ws-opts.headers.Host,
+// users[0].password. A key that holds dots is found by trying the longest.
+func (n Node) find(path string, m Mode) Node {
+	for path != "" {
+		if rest, ok := strings.CutPrefix(path, "."); ok {
+			path = rest
+			continue
+		}
+		if i, rest, ok := cutIndex(path); ok {
+			n, path = n.At(i), rest
+			continue
+		}
+		n, path = n.cutKey(path, m)
+	}
+	return n
+}
+
+// cutIndex takes [3] off the front of a path.
+func cutIndex(path string) (i int, rest string, ok bool) {
+	end := strings.IndexByte(path, ']')
+	if path[0] != '[' || end < 0 {
+		return 0, path, false
+	}
+	i, err := strconv.Atoi(path[1:end])
+	return i, path[end+1:], err == nil
+}
+
+// cutKey takes a key off the front of a path: the longest that the map has,
+// else all up to the next dot or index.
+func (n Node) cutKey(path string, m Mode) (Node, string) {
+	best := -1
+	var at entry
+	if n.Kind() == Map {
+		for _, e := range n.v.entries {
+			k := len(e.key.text)
+			ends := k == len(path) || k < len(path) && (path[k] == '.' || path[k] == '[')
+			if ends && k > best && sameKey(e.key.text, path[:k], m) {
+				best, at = k, e
+			}
+		}
+	}
+	if best > 0 {
+		return n.entry(at), path[best:]
+	}
+	end := strings.IndexAny(path[1:], ".[") + 1
+	if end <= 0 {
+		end = len(path)
+	}
+	return n.child(nil, path[:end], 0), path[end:]
+}

@@ -15,8 +15,8 @@ import (
 // The bounds of a document. Chosen: a rule list of a million lines fits, a
 // document that unfolds its aliases into gigabytes does not.
 const (
-	maxBytes = 64 << 20
-	maxNodes = 4 << 20
+	maxBytes = 32 << 20
+	maxNodes = 2 << 20
 	maxDepth = 200
 )
 
@@ -36,7 +36,7 @@ func Parse(name string, data []byte) (*Tree, error) {
 		t.root = &value{kind: Null, tag: tagNull, line: 1, column: 1, size: 1}
 		return t, nil
 	case err != nil:
-		return nil, Problems{syntaxProblem(name, err)}
+		return nil, Problems{syntaxProblem(name, data, err)}
 	}
 	b := builder{t: t, done: map[*yaml.Node]*value{}}
 	t.root = b.build(&doc, 0)
@@ -47,15 +47,23 @@ func Parse(name string, data []byte) (*Tree, error) {
 	return t, nil
 }
 
-var yamlLine = regexp.MustCompile(`^line (\d+): `)
+var (
+	yamlLine   = regexp.MustCompile(`^line (\d+): `)
+	yamlAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
+)
 
-// syntaxProblem takes the line out of the library's message.
-func syntaxProblem(name string, err error) Problem {
+// syntaxProblem takes the line out of the library's message; of an alias
+// without anchor the message has none, so the first use is looked for.
+func syntaxProblem(name string, data []byte, err error) Problem {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	p := Problem{Place: Place{File: name}, Msg: msg}
 	if m := yamlLine.FindStringSubmatch(msg); m != nil {
 		p.Place.Line, _ = strconv.Atoi(m[1])
 		p.Msg = msg[len(m[0]):]
+	} else if m := yamlAnchor.FindStringSubmatch(msg); m != nil {
+		if before, _, ok := bytes.Cut(data, []byte("*"+m[1])); ok {
+			p.Place.Line = 1 + bytes.Count(before, []byte("\n"))
+		}
 	}
 	return p
 }
