@@ -1,5 +1,6 @@
 // Package domain has the rules that look at the host name of a flow: DOMAIN,
-// DOMAIN-SUFFIX and DOMAIN-KEYWORD (config-rules.md §2).
+// DOMAIN-SUFFIX, DOMAIN-KEYWORD, DOMAIN-REGEX and DOMAIN-WILDCARD
+// (config-rules.md §2).
 package domain
 
 import (
@@ -24,6 +25,10 @@ func Descriptors() []framework.Descriptor {
 			framework.WithSummary("the host is this name or below it")),
 		framework.NewRule("DOMAIN-KEYWORD", "DomainKeyword", newKeyword, beta,
 			framework.WithSummary("the host contains this text")),
+		framework.NewRule("DOMAIN-REGEX", "DomainRegex", newRegex, beta,
+			framework.WithSummary("the host contains a match of this regular expression")),
+		framework.NewRule("DOMAIN-WILDCARD", "DomainWildcard", newWildcard, beta,
+			framework.WithSummary("the host fits this pattern of * and ?")),
 	}
 }
 

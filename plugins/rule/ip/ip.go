@@ -1,5 +1,5 @@
-// Package ip has the rules that look at addresses: IP-CIDR, IP-CIDR6 and
-// SRC-IP-CIDR (config-rules.md §2). Whether a name is resolved for them is the
+// Package ip has the rules that look at addresses: IP-CIDR, IP-CIDR6,
+// SRC-IP-CIDR, IP-SUFFIX and SRC-IP-SUFFIX (config-rules.md §2). Whether a name is resolved for them is the
 // router's business: it knows CapNeedIP and the parameter no-resolve.
 package ip
 
@@ -27,6 +27,10 @@ func Descriptors() []framework.Descriptor {
 		framework.NewRule("IP-CIDR6", "IPCIDR", newDestination, beta, need, summary),
 		framework.NewRule("SRC-IP-CIDR", "SrcIPCIDR", newSource, beta,
 			framework.WithSummary("the source's address is in this prefix")),
+		framework.NewRule("IP-SUFFIX", "IPSuffix", newSuffix, beta, need,
+			framework.WithSummary("the destination's address ends with these bits")),
+		framework.NewRule("SRC-IP-SUFFIX", "SrcIPSuffix", newSourceSuffix, beta,
+			framework.WithSummary("the source's address ends with these bits")),
 	}
 }
 
