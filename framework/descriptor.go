@@ -29,10 +29,11 @@ type Cap string
 
 // The capabilities that the kernel knows.
 const (
-	CapPacket Cap = "packet"  // outbound: carries packets
-	CapDirect Cap = "direct"  // outbound: destinations are dialled from here, names resolved as direct ones
-	CapPass   Cap = "pass"    // outbound: as a target, matching goes on with the next rule
-	CapNeedIP Cap = "need-ip" // rule: needs the destination's address, unless no-resolve or src is given
+	CapPacket   Cap = "packet"    // outbound: carries packets
+	CapDirect   Cap = "direct"    // outbound: destinations are dialled from here, names resolved as direct ones
+	CapPass     Cap = "pass"      // outbound: as a target, matching goes on; a sub-rule is left
+	CapPassRule Cap = "pass-rule" // outbound: as a target, matching goes on with the next rule, in a sub-rule too
+	CapNeedIP   Cap = "need-ip"   // rule: needs the destination's address, unless no-resolve or src is given
 )
 
 // Descriptor is one plugin type: in this binary or in another process.

@@ -96,6 +96,12 @@ func (f *Flow) Kill() {
 	}
 }
 
+// Killer is what Open was given.
+func (f *Flow) Killer() Killer { return f.kill }
+
+// Killed says whether Kill was called.
+func (f *Flow) Killed() bool { return f.killed.Load() }
+
 // ID is the flow's id, unique over runs.
 func (f *Flow) ID() [16]byte { return f.stats.id(f.serial) }
 

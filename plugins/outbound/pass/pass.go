@@ -1,5 +1,6 @@
-// Package pass is the outbound that makes matching go on with the next rule,
-// which is the router's doing (CapPass). Where no rule is left to go on with,
+// Package pass has the outbounds that make matching go on: pass, which leaves a
+// sub-rule, and pass-rule, which only goes on to the next rule. Both are the
+// router's doing (CapPass, CapPassRule). Where no rule is left to go on with,
 // as in mode global, it refuses like reject (config-rules.md §5).
 package pass
 
@@ -16,7 +17,19 @@ type Config struct{}
 // Default returns the defaults.
 func Default() Config { return Config{} }
 
-// Descriptor describes the type.
+// Descriptors are the types of this package.
+func Descriptors() []framework.Descriptor { return []framework.Descriptor{Descriptor(), Rule()} }
+
+// Rule describes pass-rule.
+func Rule() framework.Descriptor {
+	return framework.NewOutbound("pass-rule", Default, New,
+		framework.WithLabel("PassRule"),
+		framework.WithSummary("matching goes on with the next rule, in a sub-rule too"),
+		framework.WithStability(framework.Beta),
+		framework.WithCaps(framework.CapPacket, framework.CapPassRule))
+}
+
+// Descriptor describes pass.
 func Descriptor() framework.Descriptor {
 	return framework.NewOutbound("pass", Default, New,
 		framework.WithLabel("Pass"),

@@ -1,0 +1,153 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-proxy/culvert/framework"
+	"github.com/culvert-proxy/culvert/framework/stats"
+)
+
+// dialTimeout bounds the way to the server, retries included; the peer
+// kernels allow as much.
+const dialTimeout = 5 * time.Second
+
+// maxTries bounds how often a flow asks its groups again after a failed dial.
+const maxTries = 10
+
+var errNoPackets = errors.New("the outbound carries no packets")
+
+// stream is one TCP flow: its entry in stats and what it was found to be, in
+// one allocation.
+type stream struct {
+	stats.Flow
+	visit  visit
+	client net.Conn
+	server net.Conn
+}
+
+// Kill closes both ends; the relay then returns.
+func (s *stream) Kill() {
+	s.client.Close()
+	s.server.Close()
+}
+
+func (s *stream) exit() *Node { return s.visit.node }
+
+// HandleStream carries one stream and returns when it has ended.
+func (p *Port) HandleStream(ctx context.Context, in framework.Stream, f *framework.Flow) {
+	defer p.d.recovered(f)
+	defer in.Conn.Close()
+
+	s, err := p.open(ctx, in, f)
+	if err != nil {
+		if in.Client != nil {
+			in.Client.Reply(err)
+		}
+		return
+	}
+	defer s.visit.node.Lease.Release()
+	if in.Client != nil {
+		err = in.Client.Reply(nil)
+	}
+	if err == nil {
+		err = p.d.relay.Stream(s.client, s.server, in.Head, &s.Flow)
+	} else {
+		s.Kill()
+	}
+	s.Close(reason(err))
+}
+
+// open finds the way, dials, and enters the flow into the table. After an
+// error nothing is held.
+func (p *Port) open(ctx context.Context, in framework.Stream, f *framework.Flow) (*stream, error) {
+	s := &stream{client: in.Conn}
+	s.Flow.Flow, s.Start = *f, time.Now()
+	v := &s.visit
+	v.begin(ctx, p, &s.Flow.Flow)
+	if err := v.decide(s.Start); err != nil {
+		v.failed(err)
+		return nil, err
+	}
+	server, err := v.dial(s.Start)
+	if err != nil {
+		v.failed(err)
+		return nil, err
+	}
+	s.server = server
+	v.fill(&s.Flow)
+	s.RemoteIP = addrOf(server.RemoteAddr())
+	if !s.DestinationIP.IsValid() && v.node.Type.Has(framework.CapDirect) {
+		s.DestinationIP = s.RemoteIP
+	}
+	p.d.stats.Open(&s.Flow, s)
+	v.logOpen()
+	v.ctx = nil
+	return s, nil
+}
+
+// dial opens the server's side. A dial that failed behind a group is tried
+// again as long as the group names another exit and time is left. It keeps the
+// hold on the exit that worked, and none after an error.
+func (v *visit) dial(start time.Time) (net.Conn, error) {
+	ctx, cancel := context.WithDeadline(v.ctx, start.Add(dialTimeout))
+	defer cancel()
+	var tried []*Node
+	for {
+		began := time.Now()
+		c, err := v.node.Outbound.DialStream(ctx, v.destination())
+		took := time.Since(began)
+		v.report(took, err)
+		if err == nil {
+			v.node.Dials.Observe(took)
+			return c, nil
+		}
+		failed := v.node
+		failed.Lease.Release()
+		if len(v.passed) == 0 || ctx.Err() != nil || len(tried) == maxTries {
+			return nil, err
+		}
+		tried = append(tried, failed)
+		if v.decideAgain(tried) != nil {
+			return nil, err
+		}
+	}
+}
+
+// decideAgain asks the outermost group anew and takes a hold on an exit that
+// was not tried before.
+func (v *visit) decideAgain(tried []*Node) error {
+	failed, passed := v.node, v.passed
+	node, again, err := v.snap.exit(passed[0].Name, v.flow, nil)
+	if err != nil {
+		return err
+	}
+	for _, t := range tried {
+		if t == node {
+			return errTried
+		}
+	}
+	if !node.Lease.Acquire() {
+		v.node, v.passed = failed, passed
+		return errRetired
+	}
+	v.node, v.passed = node, again
+	return nil
+}
+
+var errTried = errors.New("all exits were tried")
+
+func addrOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ip, _ := netip.AddrFromSlice(t.IP)
+		return ip.Unmap()
+	}
+	if a == nil {
+		return netip.Addr{}
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap.Addr().Unmap()
+}

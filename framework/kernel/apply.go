@@ -1,0 +1,250 @@
+package kernel
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/culvert-proxy/culvert/configs"
+	"github.com/culvert-proxy/culvert/framework"
+	"github.com/culvert-proxy/culvert/framework/dispatch"
+	"github.com/culvert-proxy/culvert/framework/route"
+)
+
+// Options say how a document is applied. The zero value is a reload as a user
+// means it.
+type Options struct {
+	// KeepPorts leaves the top-level ports, allow-lan, bind-address and the
+	// lists of sources as they are in force.
+	KeepPorts bool
+	// CutNow ends the flows of what is taken out at once instead of letting
+	// them drain.
+	CutNow bool
+}
+
+var errClosed = errors.New("the kernel is closed")
+
+// job is an apply that waits for its turn. A newer one takes its place; by is
+// then that one, and both end with its result.
+type job struct {
+	ctx  context.Context
+	doc  *configs.Document
+	opt  Options
+	by   atomic.Pointer[job]
+	done chan struct{}
+	err  error // set before done closes
+}
+
+// Apply puts doc in force and returns when it is. After an error, which is
+// conf.Problems when the document is at fault, nothing has changed. Of several
+// documents that wait for their turn only the newest is applied; the callers of
+// the others get its result.
+func (k *Kernel) Apply(ctx context.Context, doc *configs.Document, opt Options) error {
+	j := &job{ctx: ctx, doc: doc, opt: opt, done: make(chan struct{})}
+	if old := k.waiting.Swap(j); old != nil {
+		old.by.Store(j)
+	}
+	k.mu.Lock()
+	if next := k.waiting.Swap(nil); next != nil {
+		next.err = k.apply(next.ctx, next.doc, next.opt)
+		close(next.done)
+	}
+	k.mu.Unlock()
+	for {
+		if by := j.by.Load(); by != nil {
+			j = by
+			continue
+		}
+		<-j.done
+		return j.err
+	}
+}
+
+// apply is check, build, publish, retire. The caller holds mu.
+func (k *Kernel) apply(ctx context.Context, doc *configs.Document, opt Options) error {
+	if k.closed {
+		return errClosed
+	}
+	p := k.check(doc)
+	next, err := map[string]*instance(nil), p.problems.Err()
+	if err == nil {
+		next, err = k.build(ctx, p)
+	}
+	if err != nil {
+		k.Stats.Applies.Failed.Add(1)
+		return err
+	}
+	old := k.state.Load()
+	st := &State{Document: doc, General: General{doc.Ports, doc.General}, Names: p.names, Nodes: infos(p, next), plan: p}
+	if opt.KeepPorts && old != nil {
+		st.General.keepPorts(&old.General)
+	}
+	k.enforce(&st.General)
+	k.publish(p, next, old)
+	st.ports = k.syncInbounds(ctx, &st.General, p.inbounds)
+	k.state.Store(st)
+
+	gone := k.nodes
+	k.nodes = next
+	for name, inst := range gone {
+		if next[name] != inst {
+			k.retire(inst, opt.CutNow)
+		}
+	}
+	k.Stats.Applies.OK.Add(1)
+	k.Stats.Applies.LastSuccess.Store(time.Now().Unix())
+	return nil
+}
+
+// keepPorts takes over what a load without force leaves as it is.
+func (g *General) keepPorts(from *General) {
+	g.Ports = from.Ports
+	g.AllowLAN, g.BindAddress = from.AllowLAN, from.BindAddress
+	g.SkipAuthPrefixes, g.LanAllowedIPs, g.LanDisallowedIPs = from.SkipAuthPrefixes, from.LanAllowedIPs, from.LanDisallowedIPs
+}
+
+// build makes the instances of p, those that did not change being the ones in
+// force. After an error what it made is closed again.
+func (k *Kernel) build(ctx context.Context, p *plan) (map[string]*instance, error) {
+	next := map[string]*instance{}
+	var made []*instance
+	for _, list := range [][]nodeSpec{p.outbounds, p.groups} {
+		for i := range list {
+			s := &list[i]
+			if have := k.nodes[s.name]; have != nil && have.key == s.key {
+				next[s.name] = have
+				continue
+			}
+			node, err := k.buildNode(ctx, s)
+			if err != nil {
+				for _, inst := range made {
+					closeNode(inst.node)
+				}
+				return nil, fmt.Errorf("%s %q: %w", s.kind, s.name, err)
+			}
+			inst := &instance{key: s.key, node: node, id: newID()}
+			made = append(made, inst)
+			next[s.name] = inst
+		}
+	}
+	return next, nil
+}
+
+func (k *Kernel) buildNode(ctx context.Context, s *nodeSpec) (*dispatch.Node, error) {
+	if s.kind == framework.KindOutbound {
+		out, err := framework.Build[framework.Outbound](ctx, s.desc, k.outboundHost(s), s.source)
+		if err != nil {
+			return nil, err
+		}
+		return dispatch.NewOutbound(s.name, s.desc, out, k.Stats), nil
+	}
+	g, err := framework.Build[framework.Group](ctx, s.desc, k.host(s.kind, s.name, s.desc), s.source)
+	if err != nil {
+		return nil, err
+	}
+	n := dispatch.NewGroup(s.name, s.desc, g, members(s.members))
+	n.NoPackets = s.group.DisableUDP
+	k.restore(n)
+	return n, nil
+}
+
+// restore gives a group the member that was chosen for it: the choice in force
+// before the apply, else the stored one.
+func (k *Kernel) restore(n *dispatch.Node) {
+	sel, ok := n.Group.(framework.Selector)
+	if !ok {
+		return
+	}
+	choice := ""
+	if have := k.nodes[n.Name]; have != nil {
+		if old, ok := have.node.Group.(framework.Selector); ok {
+			choice = old.Selected()
+		}
+	}
+	if choice == "" {
+		choice = k.Store.Selected(n.Name)
+	}
+	if choice != "" {
+		sel.Select(choice, members{choice}) // it counts again when such a member is there
+	}
+}
+
+// publish makes the snapshot of p and puts it in force. Rules that did not
+// change keep their counters.
+func (k *Kernel) publish(p *plan, next map[string]*instance, old *State) {
+	if old != nil && old.plan.rulesHash == p.rulesHash {
+		p.rules = old.plan.rules
+		enable(p.rules)
+	}
+	s := &dispatch.Snapshot{Rules: p.rules, Nodes: map[string]*dispatch.Node{}, Hosts: p.hosts, Resolver: ruleResolver{k}}
+	for name, inst := range next {
+		s.Nodes[name] = inst.node
+	}
+	k.dispatcher.Publish(s)
+}
+
+// enable switches all rules on again: switching off lasts until a reload.
+func enable(t *route.Table) {
+	for _, r := range t.Main().Rules() {
+		r.SetDisabled(false)
+	}
+}
+
+// retire takes an instance out: it closes with its last flow. Flows that are
+// left when the drain ends are cut.
+func (k *Kernel) retire(inst *instance, now bool) {
+	gone := make(chan struct{})
+	inst.node.Lease.Retire(func() {
+		closeNode(inst.node)
+		close(gone)
+	})
+	k.tasks.Go(func() { // ends with the last flow, the drain, or Close
+		wait := k.Drain
+		if now {
+			wait = 0
+		}
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-gone:
+			return
+		case <-k.ctx.Done():
+		case <-t.C:
+		}
+		if n := k.dispatcher.Kill(func(exit *dispatch.Node) bool { return exit == inst.node }); n > 0 {
+			k.Log.Info("flows ended with their outbound", "outbound", inst.name, "flows", n)
+		}
+	})
+}
+
+func infos(p *plan, built map[string]*instance) map[string]Info {
+	m := map[string]Info{}
+	for i := range p.outbounds {
+		s := &p.outbounds[i]
+		m[s.name] = Info{Proxy: s.proxy, ID: built[s.name].id}
+	}
+	for i := range p.groups {
+		s := &p.groups[i]
+		m[s.name] = Info{Group: &s.group}
+	}
+	return m
+}
+
+// newID is a random UUID.
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// members is a group's list of names.
+type members []string
+
+func (m members) Names() []string { return m }
+
+// Delay knows nothing: no member was tested.
+func (m members) Delay(string, string) (time.Duration, bool) { return 0, false }

@@ -1,0 +1,104 @@
+// Package registry holds the plugin types that there are: Descriptors by kind
+// and type, aliases included, with where each came from. The kernel reads it
+// as its Catalog.
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/culvert-proxy/culvert/framework"
+)
+
+// InTree is the origin of the types that are linked in.
+const InTree = "in-tree"
+
+// Entry is one type and where it came from.
+type Entry struct {
+	framework.Descriptor
+	Origin string
+}
+
+// Registry is a set of plugin types. It is safe for concurrent use.
+type Registry struct {
+	mu     sync.RWMutex // guards byName
+	byName map[key]Entry
+}
+
+type key struct {
+	kind framework.Kind
+	typ  string
+}
+
+// New makes a Registry of in-tree types. A type or alias that appears twice is
+// an error that names both.
+func New(ds ...framework.Descriptor) (*Registry, error) {
+	r := &Registry{byName: map[key]Entry{}}
+	var errs []error
+	for _, d := range ds {
+		errs = append(errs, r.add(Entry{d, InTree}))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Registry) add(e Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := append([]string{e.Type}, e.Aliases...)
+	for _, name := range names {
+		if have, ok := r.byName[key{e.Kind, name}]; ok {
+			return fmt.Errorf("%s %q from %s is already there as %q from %s", e.Kind, name, e.Origin, have.Type, have.Origin)
+		}
+	}
+	for _, name := range names {
+		r.byName[key{e.Kind, name}] = e
+	}
+	return nil
+}
+
+// Lookup finds a type by its name or an alias.
+func (r *Registry) Lookup(k framework.Kind, typ string) (framework.Descriptor, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e, ok := r.byName[key{k, typ}]
+	return e.Descriptor, ok
+}
+
+// Types are the names and aliases of a kind, sorted.
+func (r *Registry) Types(k framework.Kind) []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var names []string
+	for at := range r.byName {
+		if at.kind == k {
+			names = append(names, at.typ)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// List is all types, aliases left out, sorted by kind and type.
+func (r *Registry) List() []Entry {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var list []Entry
+	for at, e := range r.byName {
+		if at.typ == e.Type {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b Entry) int {
+		if c := strings.Compare(string(a.Kind), string(b.Kind)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Type, b.Type)
+	})
+	return list
+}
