@@ -1,6 +1,6 @@
-// Package handshake bounds what a client does on a connection before the
-// tunnel is open, by time and by context. Protocols do plain reads and writes
-// inside.
+// Package handshake is what an outbound does on a connection before the tunnel
+// is open: TLS when it is configured, then the protocol's own exchange, all
+// bounded by time and context. Protocols do plain reads and writes inside.
 package handshake
 
 import (

@@ -38,7 +38,7 @@ func newRequest(c Config) request {
 		"Proxy-Connection": "Keep-Alive",
 	}
 	for k, v := range c.Headers {
-		fields[textproto.CanonicalMIMEHeaderKey(k)] = v
+		fields[textproto.CanonicalMIMEHeaderKey(k)] = string(v)
 	}
 	if c.Username != "" && c.Password != "" {
 		pair := c.Username + ":" + string(c.Password)
@@ -55,13 +55,13 @@ func newRequest(c Config) request {
 }
 
 // checkHeaders refuses what would break the request's lines.
-func checkHeaders(h map[string]string) error {
+func checkHeaders(h map[string]framework.Secret) error {
 	var errs []error
 	for _, k := range slices.Sorted(maps.Keys(h)) {
 		switch {
 		case !isToken(k):
 			errs = append(errs, &framework.FieldError{Path: "headers", Msg: fmt.Sprintf("%q is no header name", k)})
-		case strings.ContainsAny(h[k], "\r\n\x00"):
+		case strings.ContainsAny(string(h[k]), "\r\n\x00"):
 			errs = append(errs, &framework.FieldError{Path: "headers." + k, Msg: "has a line break or a NUL"})
 		}
 	}

@@ -12,22 +12,21 @@ import (
 	"github.com/culvert-proxy/culvert/framework"
 	"github.com/culvert-proxy/culvert/plugins/internal/destination"
 	"github.com/culvert-proxy/culvert/plugins/internal/handshake"
-	"github.com/culvert-proxy/culvert/plugins/internal/tlsclient"
 )
 
 // Config is the configuration of an http outbound.
 type Config struct {
-	Server         string            `yaml:"server" required:"true" doc:"the proxy's name or address"`
-	Port           int               `yaml:"port" required:"true" min:"1" max:"65535" doc:"the proxy's port"`
-	Username       string            `yaml:"username" doc:"user for Basic authentication; sent when the password is set, too"`
-	Password       framework.Secret  `yaml:"password" doc:"password for Basic authentication"`
-	Headers        map[string]string `yaml:"headers" doc:"header fields to send with CONNECT, in place of the usual ones"`
-	TLS            bool              `yaml:"tls" doc:"speak TLS with the proxy"`
-	SNI            string            `yaml:"sni" doc:"name to send and to check in TLS; the server's when empty"`
-	SkipCertVerify bool              `yaml:"skip-cert-verify" doc:"check neither chain nor name of the certificate"`
-	Fingerprint    string            `yaml:"fingerprint" doc:"SHA-256 of the certificate to insist on, in hex"`
-	Certificate    string            `yaml:"certificate" doc:"client certificate, PEM text or a path"`
-	PrivateKey     framework.Secret  `yaml:"private-key" doc:"key of the client certificate, PEM text or a path"`
+	Server         string                      `yaml:"server" required:"true" doc:"the proxy's name or address"`
+	Port           int                         `yaml:"port" required:"true" min:"1" max:"65535" doc:"the proxy's port"`
+	Username       string                      `yaml:"username" doc:"user for Basic authentication; sent when the password is set, too"`
+	Password       framework.Secret            `yaml:"password" doc:"password for Basic authentication"`
+	Headers        map[string]framework.Secret `yaml:"headers" doc:"header fields to send with CONNECT, in place of the usual ones"`
+	TLS            bool                        `yaml:"tls" doc:"speak TLS with the proxy"`
+	SNI            string                      `yaml:"sni" doc:"name to send and to check in TLS; the server's when empty"`
+	SkipCertVerify bool                        `yaml:"skip-cert-verify" doc:"check neither chain nor name of the certificate"`
+	Fingerprint    string                      `yaml:"fingerprint" doc:"SHA-256 of the certificate to insist on, in hex"`
+	Certificate    string                      `yaml:"certificate" doc:"client certificate, PEM text or a path"`
+	PrivateKey     framework.Secret            `yaml:"private-key" doc:"key of the client certificate, PEM text or a path"`
 }
 
 // Default returns the defaults.
@@ -38,8 +37,8 @@ func (c Config) Validate() error {
 	return errors.Join(checkHeaders(c.Headers), c.tls().Check())
 }
 
-func (c Config) tls() tlsclient.Options {
-	o := tlsclient.Options{
+func (c Config) tls() handshake.TLSOptions {
+	o := handshake.TLSOptions{
 		ServerName:     c.SNI,
 		SkipCertVerify: c.SkipCertVerify,
 		Fingerprint:    c.Fingerprint,
@@ -70,7 +69,7 @@ func New(_ context.Context, h framework.Host, c Config) (framework.Outbound, err
 	if c.TLS {
 		options := c.tls()
 		options.Dir = h.Dir()
-		if o.tls, err = tlsclient.New(options); err != nil {
+		if o.tls, err = handshake.NewTLS(options); err != nil {
 			return nil, err
 		}
 	}
@@ -81,7 +80,7 @@ type outbound struct {
 	host    framework.Host
 	server  framework.Addr
 	request request
-	tls     *tlsclient.Client // nil for plain
+	tls     *handshake.TLS // nil for plain
 }
 
 // Close does nothing: connections live on without the outbound.
@@ -124,7 +123,7 @@ func (o *outbound) dial(ctx context.Context) (net.Conn, error) {
 	if o.tls == nil {
 		return c, nil
 	}
-	t, err := o.tls.Handshake(ctx, c)
+	t, err := o.tls.Client(ctx, c)
 	if err != nil {
 		return nil, o.failed(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/culvert-proxy/culvert/plugins/internal/destination"
 	"github.com/culvert-proxy/culvert/plugins/internal/handshake"
 	socks "github.com/culvert-proxy/culvert/plugins/internal/socks5"
-	"github.com/culvert-proxy/culvert/plugins/internal/tlsclient"
 )
 
 // Config is the configuration of a socks5 outbound.
@@ -47,8 +46,8 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.tls().Check())...)
 }
 
-func (c Config) tls() tlsclient.Options {
-	o := tlsclient.Options{
+func (c Config) tls() handshake.TLSOptions {
+	o := handshake.TLSOptions{
 		ServerName:     c.SNI,
 		SkipCertVerify: c.SkipCertVerify,
 		Fingerprint:    c.Fingerprint,
@@ -81,7 +80,7 @@ func New(_ context.Context, h framework.Host, c Config) (framework.Outbound, err
 	if c.TLS {
 		options := c.tls()
 		options.Dir = h.Dir()
-		if o.tls, err = tlsclient.New(options); err != nil {
+		if o.tls, err = handshake.NewTLS(options); err != nil {
 			return nil, err
 		}
 	}
@@ -92,7 +91,7 @@ type outbound struct {
 	host   framework.Host
 	config Config
 	server framework.Addr
-	tls    *tlsclient.Client // nil for plain
+	tls    *handshake.TLS // nil for plain
 
 	buffers sync.Pool // of *[]byte: packets on their way out
 }
@@ -129,7 +128,7 @@ func (o *outbound) dial(ctx context.Context) (net.Conn, error) {
 	if o.tls == nil {
 		return c, nil
 	}
-	t, err := o.tls.Handshake(ctx, c)
+	t, err := o.tls.Client(ctx, c)
 	if err != nil {
 		return nil, o.failed(err)
 	}

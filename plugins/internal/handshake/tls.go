@@ -1,7 +1,4 @@
-// Package tlsclient is the client side of TLS for outbounds: server name,
-// protocols, certificate checks and pins, client certificates
-// (config-proxies.md §2.3).
-package tlsclient
+package handshake
 
 import (
 	"context"
@@ -15,23 +12,23 @@ import (
 	"strings"
 
 	"github.com/culvert-proxy/culvert/framework"
-	"github.com/culvert-proxy/culvert/plugins/internal/handshake"
 )
 
-// Options are the TLS keys of an outbound, as the user's file has them.
-type Options struct {
-	ServerName     string   // sent, and checked against the certificate
-	ALPN           []string // protocols to offer; nil offers none
-	SkipCertVerify bool     // check neither chain nor name
-	Fingerprint    string   // SHA-256 of a certificate to insist on, hex; "" for none
-	Certificate    string   // client certificate: PEM text or a path
-	PrivateKey     string   // its key, likewise
-	Dir            string   // where relative paths start
-	Roots          *x509.CertPool
+// TLSOptions are the TLS keys of an outbound, as the user's file has them
+// (config-proxies.md §2.3).
+type TLSOptions struct {
+	ServerName     string         // sent, and checked against the certificate
+	ALPN           []string       // protocols to offer; nil offers none
+	SkipCertVerify bool           // check neither chain nor name
+	Fingerprint    string         // SHA-256 of a certificate to insist on, hex; "" for none
+	Certificate    string         // client certificate: PEM text or a path
+	PrivateKey     string         // its key, likewise
+	Dir            string         // where relative paths start
+	Roots          *x509.CertPool // authorities to trust; nil for the system's
 }
 
 // Check says what is wrong with o, as FieldErrors; it reads no file.
-func (o Options) Check() error {
+func (o TLSOptions) Check() error {
 	var errs []error
 	if _, err := parsePin(o.Fingerprint); err != nil {
 		errs = append(errs, &framework.FieldError{Path: "fingerprint", Msg: err.Error()})
@@ -49,11 +46,11 @@ func (o Options) Check() error {
 	return errors.Join(errs...)
 }
 
-// Client makes TLS connections. It is safe for concurrent use.
-type Client struct{ config *tls.Config }
+// TLS is the client side of TLS. It is safe for concurrent use.
+type TLS struct{ config *tls.Config }
 
-// New makes a Client. It reads the files that o names.
-func New(o Options) (*Client, error) {
+// NewTLS makes a TLS. It reads the files that o names.
+func New(o TLSOptions) (*Client, error) {
 	p, err := parsePin(o.Fingerprint)
 	if err != nil {
 		return nil, &framework.FieldError{Path: "fingerprint", Msg: err.Error()}
@@ -76,15 +73,15 @@ func New(o Options) (*Client, error) {
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
-	return &Client{c}, nil
+	return &TLS{c}, nil
 }
 
-// Handshake makes raw a TLS connection, within ctx and handshake.Timeout. It
-// takes ownership of raw: on error it is closed. The error has a class.
-func (c *Client) Handshake(ctx context.Context, raw net.Conn) (*tls.Conn, error) {
+// Client makes raw a TLS connection, within ctx and Timeout. It takes
+// ownership of raw: on error it is closed. The error has a class.
+func (c *TLS) Client(ctx context.Context, raw net.Conn) (*tls.Conn, error) {
 	conn := tls.Client(raw, c.config)
 	// The deadline is set below TLS, so no goroutine has to watch ctx.
-	err := handshake.Do(ctx, raw, func() error { return conn.HandshakeContext(context.Background()) })
+	err := Do(ctx, raw, func() error { return conn.HandshakeContext(context.Background()) })
 	if err != nil {
 		raw.Close()
 		return nil, framework.Classed(framework.Classify(err), fmt.Errorf("tls handshake: %w", err))
@@ -92,7 +89,7 @@ func (c *Client) Handshake(ctx context.Context, raw net.Conn) (*tls.Conn, error)
 	return conn, nil
 }
 
-func (o Options) keyPair() (tls.Certificate, error) {
+func (o TLSOptions) keyPair() (tls.Certificate, error) {
 	cert, err := o.read(o.Certificate)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -109,7 +106,7 @@ func (o Options) keyPair() (tls.Certificate, error) {
 }
 
 // read returns PEM text as it is, or reads the file of that name.
-func (o Options) read(s string) ([]byte, error) {
+func (o TLSOptions) read(s string) ([]byte, error) {
 	if isPEM(s) {
 		return []byte(s), nil
 	}
