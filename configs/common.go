@@ -2,6 +2,7 @@ package configs
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/culvert-proxy/culvert/framework/conf"
 )
@@ -60,21 +61,77 @@ type ListenerCommon struct {
 	Ports []uint16 `yaml:"-"` // Port, parsed; nil is any free port
 }
 
-// The keys that the kernel reads in an entry; a plugin's decoding is given
-// them as foreign.
-func ProxyKeys() []string    { return nil }
-func GroupKeys() []string    { return nil }
-func ListenerKeys() []string { return nil }
+// ProxyKeys is the keys of a proxy that the kernel reads, to be given to the
+// plugin's decoding as foreign. server and port belong to the plugins.
+func ProxyKeys() []string { return conf.Keys(ProxyCommon{}) }
 
-// DecodeProxy reads the common keys of an entry of proxies.
-func DecodeProxy(n conf.Node) (ProxyCommon, conf.Problems) { return ProxyCommon{}, nil }
+// GroupKeys is the keys of a group that the kernel reads.
+func GroupKeys() []string { return conf.Keys(GroupCommon{}) }
+
+// ListenerKeys is the keys of a listener that the kernel reads.
+func ListenerKeys() []string { return conf.Keys(ListenerCommon{}) }
+
+// ipVersions is the words that ip-version knows.
+var ipVersions = []string{"dual", "ipv4", "ipv6", "ipv4-prefer", "ipv6-prefer"}
+
+// DecodeProxy reads the common keys of an entry of proxies. Keys of the
+// plugin are not looked at; its own decoding finds the unknown ones.
+func DecodeProxy(n conf.Node) (ProxyCommon, conf.Problems) {
+	c := ProxyCommon{IPVersion: "dual"}
+	p := common(n, &c, conf.Loose)
+	if !slices.Contains(ipVersions, c.IPVersion) {
+		at := n.GetLoose("ip-version")
+		p = append(p, at.Warnf("unknown word %q counts as dual%s", c.IPVersion, didYouMean(c.IPVersion, ipVersions)))
+		c.IPVersion = "dual"
+	}
+	return c, p
+}
 
 // DecodeGroup reads the common keys of an entry of proxy-groups.
-func DecodeGroup(n conf.Node) (GroupCommon, conf.Problems) { return GroupCommon{}, nil }
+func DecodeGroup(n conf.Node) (GroupCommon, conf.Problems) {
+	c := GroupCommon{Timeout: 5000, Lazy: true, MaxFailedTimes: 5, EmptyFallback: "COMPATIBLE", ExpectedStatus: "*"}
+	p := common(n, &c, conf.LooseCase)
+	if name := n.GetLoose("name"); name.Kind() == conf.Scalar && !name.IsString() {
+		p = append(p, name.Errorf("the name of a group must be text; put it in quotes"))
+	}
+	for _, key := range []string{"interface-name", "routing-mark"} {
+		if at := n.GetLoose(key); at.Exists() {
+			p = append(p, at.Warnf("deprecated in a group; set it on the proxies"))
+		}
+	}
+	return c, p
+}
 
-// DecodeListener reads the common keys of an entry of listeners.
-func DecodeListener(n conf.Node) (ListenerCommon, conf.Problems) { return ListenerCommon{}, nil }
+// DecodeListener reads the common keys of an entry of listeners and parses its
+// ports.
+func DecodeListener(n conf.Node) (ListenerCommon, conf.Problems) {
+	c := ListenerCommon{Listen: netip.IPv4Unspecified()}
+	p := common(n, &c, conf.Loose)
+	ports, err := ParsePorts(c.Port)
+	if err != nil {
+		return c, append(p, n.GetLoose("port").Errorf("%v", err))
+	}
+	if len(ports) != 1 || ports[0] != 0 {
+		c.Ports = ports
+	}
+	return c, p
+}
 
-// ParsePorts reads 114-514/810-1919,65530: the ports in order of writing, nil
-// for no restriction ("" and *).
-func ParsePorts(s string) ([]uint16, error) { return nil, nil }
+// common decodes the keys of into and leaves the other keys to the plugin.
+func common(n conf.Node, into any, m conf.Mode) conf.Problems {
+	var others []string
+	for _, e := range n.Entries() {
+		others = append(others, e.Key)
+	}
+	if n.Kind() != conf.Map {
+		return conf.Problems{n.Errorf("want a map, got %s", n.Kind())}
+	}
+	return n.Decode(into, m, others...)
+}
+
+func didYouMean(word string, known []string) string {
+	if near := conf.Nearest(word, known); near != "" {
+		return "; did you mean \"" + near + "\"?"
+	}
+	return ""
+}

@@ -48,10 +48,11 @@ type Document struct {
 	Hosts   []HostEntry `yaml:"-"` // HostsNode, checked, in file order
 	Tunnels []Tunnel    `yaml:"-"` // TunnelNodes, checked
 
-	Home     string        `yaml:"-"` // the home directory, absolute
-	File     string        `yaml:"-"` // the file that was read, "" for bytes
-	Warnings conf.Problems `yaml:"-"` // sorted
-	Tree     *conf.Tree    `yaml:"-"` // the document with the overrides in it
+	Home      string        `yaml:"-"` // the home directory, absolute
+	SafePaths []string      `yaml:"-"` // further roots of files, see Inside
+	File      string        `yaml:"-"` // the file that was read, "" for other input
+	Warnings  conf.Problems `yaml:"-"` // sorted
+	Tree      *conf.Tree    `yaml:"-"` // the document with the overrides in it
 }
 
 // Ports are the quick inbounds. 0 is off.

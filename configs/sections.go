@@ -126,34 +126,3 @@ type SniffRule struct {
 
 // PortRange is the ports from First to Last.
 type PortRange struct{ First, Last uint16 }
-
-// HostEntry is one line of hosts. Exactly one of Addrs, Alias and LAN is set.
-type HostEntry struct {
-	Pattern string // in lower case
-	Addrs   []netip.Addr
-	Alias   string // in lower case
-	LAN     bool   // the own addresses
-	Node    conf.Node
-}
-
-// Tunnel is a port that leads to one target.
-type Tunnel struct {
-	Networks []string // "tcp" "udp"
-	Address  string   // host:port to listen at
-	Target   string   // host:port to go to
-	Proxy    string   // outbound or group, "" goes by the rules
-	Node     conf.Node
-}
-
-// Nameserver is one DNS server as the file names it.
-type Nameserver struct {
-	Raw       string   // as written
-	Scheme    string   // udp tcp tls https http quic system dhcp rcode
-	Host      string   // host, address, interface of dhcp, or the name of the rcode
-	Port      uint16   // 0 where the scheme has none
-	Path      string   // of http and https
-	User      string   // user info of http and https, "" without
-	Via       string   // outbound, group, interface or RULES to connect through
-	Params    []string // key=value items of the fragment
-	hasParams bool
-}

@@ -1,10 +1,14 @@
 package conf
 
 import (
+	"encoding"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/culvert-proxy/culvert/framework"
 )
 
 // field is one key of a struct, with what its tags say.
@@ -109,4 +113,41 @@ func Keys(v any) []string {
 		t = t.Elem()
 	}
 	return names(fieldsOf(t))
+}
+
+// Values is the struct that v holds or points to as nested maps by key: the
+// defaults of a layered configuration. A list of text is []any, a Node is its
+// plain value or nil, a Secret is always empty.
+func Values(v any) map[string]any {
+	rv := reflect.ValueOf(v)
+	for rv.Kind() == reflect.Pointer {
+		rv = rv.Elem()
+	}
+	out := map[string]any{}
+	for _, f := range fieldsOf(rv.Type()) {
+		out[f.name] = plainOf(addressable(rv.FieldByIndex(f.index)))
+	}
+	return out
+}
+
+func plainOf(v reflect.Value) any {
+	switch x := v.Addr().Interface().(type) {
+	case *Node:
+		return x.Plain()
+	case *framework.Secret:
+		return ""
+	case encoding.TextUnmarshaler:
+		return fmt.Sprint(v.Interface())
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		return Values(v.Interface())
+	case reflect.Slice:
+		out := make([]any, v.Len())
+		for i := range out {
+			out[i] = plainOf(v.Index(i))
+		}
+		return out
+	}
+	return v.Interface()
 }
