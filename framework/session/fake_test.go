@@ -191,6 +191,7 @@ func (h *house) got() []string {
 }
 
 func (h *house) answer(i int, data string, from framework.Addr) {
+	h.settle()
 	h.exits[i].in <- datagram{data: data, peer: from}
 }
 
