@@ -50,7 +50,7 @@ func (o TLSOptions) Check() error {
 type TLS struct{ config *tls.Config }
 
 // NewTLS makes a TLS. It reads the files that o names.
-func New(o TLSOptions) (*Client, error) {
+func NewTLS(o TLSOptions) (*TLS, error) {
 	p, err := parsePin(o.Fingerprint)
 	if err != nil {
 		return nil, &framework.FieldError{Path: "fingerprint", Msg: err.Error()}
