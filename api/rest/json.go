@@ -29,8 +29,10 @@ func respond(c echo.Context, status int, v any) error {
 	return respondRaw(c, status, append(b, '\n'))
 }
 
-// respondRaw answers with JSON that is ready.
+// respondRaw answers with JSON that is ready. Its length is said, which spares
+// the chunks of a long list.
 func respondRaw(c echo.Context, status int, b []byte) error {
+	c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(b)))
 	return c.Blob(status, echo.MIMEApplicationJSON, b)
 }
 

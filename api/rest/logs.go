@@ -28,13 +28,15 @@ func (a *API) logs(c echo.Context) error {
 	if c.QueryParam("format") == "structured" {
 		encode = appendStructuredLine
 	}
+	// Subscribed before the client hears that it is connected: what is logged
+	// from then on reaches it.
+	incoming, leave := a.Logs.Subscribe(level)
+	defer leave()
 	s, err := a.openStream(c)
 	if s == nil {
 		return err
 	}
 	defer s.close()
-	incoming, leave := a.Logs.Subscribe(level)
-	defer leave()
 	var b []byte
 	for {
 		select {

@@ -1,9 +1,9 @@
 package rest
 
 import (
+	"io/fs"
 	"net/http"
 	"os"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 )
@@ -25,14 +25,23 @@ func (a *API) mountUI(e *echo.Echo) {
 // links neither.
 func (a *API) serveUI(c echo.Context) error {
 	r, w := c.Request(), c.Response()
-	if strings.ContainsRune(r.URL.Path, 0) {
-		return echo.ErrNotFound
-	}
 	root, err := os.OpenRoot(a.cfg.UI)
 	if err != nil {
 		return echo.ErrNotFound
 	}
 	defer root.Close()
-	http.StripPrefix("/ui", http.FileServerFS(root.FS())).ServeHTTP(w, r)
+	http.StripPrefix("/ui", http.FileServerFS(foundOnly{root.FS()})).ServeHTTP(w, r)
 	return nil
+}
+
+// foundOnly is a file system in which what cannot be opened is not there: a
+// name that is too long or leads outside is no fault of the server.
+type foundOnly struct{ fs.FS }
+
+func (f foundOnly) Open(name string) (fs.File, error) {
+	file, err := f.FS.Open(name)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return file, nil
 }
