@@ -4,6 +4,7 @@ package mixed
 
 import (
 	"context"
+	"io"
 	"net"
 
 	"github.com/culvert-proxy/culvert/framework"
@@ -59,7 +60,7 @@ func (in *inbound) Start(ctx context.Context, h framework.Handler) error {
 func (in *inbound) serve(ctx context.Context, c *accept.Conn) {
 	first := make([]byte, 1)
 	raw := c.Raw()
-	if _, err := raw.Read(first); err != nil {
+	if _, err := io.ReadFull(raw, first); err != nil {
 		raw.Close()
 		return
 	}

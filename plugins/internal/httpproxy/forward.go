@@ -169,7 +169,7 @@ func (e *exchange) upload() {
 	if err := b.copy(); err != nil {
 		var broken readError
 		if errors.As(err, &broken) && !e.over() {
-			e.up.near.Close()
+			e.up.near.abort()
 		}
 		return
 	}
@@ -181,7 +181,7 @@ func (e *exchange) upload() {
 		e.halfClosed()
 	default:
 		e.sent = false
-		e.up.near.Close()
+		e.up.near.abort()
 	}
 }
 
@@ -211,7 +211,7 @@ func (e *exchange) halfClosed() {
 		case <-t.C:
 		}
 		if e.moved.Load() == last {
-			e.up.near.Close()
+			e.up.near.abort()
 			return
 		}
 	}
@@ -268,6 +268,7 @@ func (e *exchange) receive(h *head) bool {
 
 // broken ends an exchange in the middle of its answer.
 func (e *exchange) broken() bool {
+	e.up.near.abort()
 	e.stopUpload()
 	e.up.close()
 	e.session.up = nil
@@ -320,11 +321,11 @@ func (e *exchange) switched(h *head, r response) {
 		return
 	}
 	up := make(chan struct{})
-	go func() { // ends when the client's side does, at the latest when Conn is closed below
+	go func() { // ends when the client's side does
 		defer close(up)
 		b := body{in: &e.in, out: e.up.near, from: framing{kind: byClose}, moved: func() {}}
 		if b.copy() != nil {
-			e.up.near.Close()
+			e.up.near.abort()
 			return
 		}
 		e.up.near.CloseWrite()

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -51,6 +52,13 @@ func (p *pipe) Close() error {
 	return nil
 }
 
+// abort is Close by a side that broke off: the other end reads what a reset
+// connection gives, and need not wait for its own peer.
+func (p *pipe) abort() {
+	p.in.close(io.ErrClosedPipe)
+	p.out.close(syscall.ECONNRESET)
+}
+
 func (p *pipe) LocalAddr() net.Addr  { return p.local }
 func (p *pipe) RemoteAddr() net.Addr { return p.remote }
 
@@ -77,7 +85,7 @@ type lane struct {
 	mu      sync.Mutex // guards all below
 	wake    sync.Cond
 	data    []byte // what the writer waits to have read; nil when nobody writes
-	end     error  // io.EOF from the writer's side, io.ErrClosedPipe from the reader's
+	end     error  // io.EOF or ECONNRESET from the writer's side, io.ErrClosedPipe from the reader's
 	reading deadline
 	writing deadline
 }
