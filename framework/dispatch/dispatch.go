@@ -132,10 +132,13 @@ func (p *Port) target(s *Snapshot) (name string, list *route.List) {
 // recovered is deferred at the edge of a flow: a plugin's panic ends that flow
 // and no other.
 func (d *Dispatcher) recovered(f *framework.Flow) {
-	r := recover()
-	if r == nil {
-		return
+	if r := recover(); r != nil {
+		d.panicked(r, f)
 	}
+}
+
+// panicked counts a panic and logs the first from each place.
+func (d *Dispatcher) panicked(r any, f *framework.Flow) {
 	d.stats.Refused(stats.FlowLabels{Network: f.Network.String(), Inbound: f.Inbound.Name, Reason: "panic"})
 	stack := string(debug.Stack())
 	if d.panics.first(stack) {

@@ -68,7 +68,7 @@ func (v *visit) dialPackets(ctx context.Context) (framework.PacketConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	began := time.Now()
-	c, err := v.node.Outbound.DialPacket(ctx, framework.Addr{IP: v.ip, Port: v.to.Port})
+	c, err := v.dialPacketOnce(ctx)
 	took := time.Since(began)
 	v.report(took, err)
 	if err != nil {
@@ -77,4 +77,15 @@ func (v *visit) dialPackets(ctx context.Context) (framework.PacketConn, error) {
 	}
 	v.node.Dials.Observe(took)
 	return c, nil
+}
+
+// dialPacketOnce turns a panic of the outbound into an error.
+func (v *visit) dialPacketOnce(ctx context.Context) (c framework.PacketConn, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			v.port.d.panicked(r, v.flow)
+			c, err = nil, errPanic
+		}
+	}()
+	return v.node.Outbound.DialPacket(ctx, framework.Addr{IP: v.ip, Port: v.to.Port})
 }

@@ -18,7 +18,11 @@ const dialTimeout = 5 * time.Second
 // maxTries bounds how often a flow asks its groups again after a failed dial.
 const maxTries = 10
 
-var errNoPackets = errors.New("the outbound carries no packets")
+var (
+	errNoPackets = errors.New("the outbound carries no packets")
+	errTried     = errors.New("all exits were tried")
+	errPanic     = errors.New("panic in a plugin")
+)
 
 // stream is one TCP flow: its entry in stats and what it was found to be, in
 // one allocation.
@@ -49,16 +53,20 @@ func (p *Port) HandleStream(ctx context.Context, in framework.Stream, f *framewo
 		}
 		return
 	}
-	defer s.visit.node.Lease.Release()
-	if in.Client != nil {
-		err = in.Client.Reply(nil)
-	}
-	if err == nil {
+	err = errPanic
+	defer func() { s.finish(err) }()
+	if in.Client == nil {
 		err = p.d.relay.Stream(s.client, s.server, in.Head, &s.Flow)
-	} else {
-		s.Kill()
+	} else if err = in.Client.Reply(nil); err == nil {
+		err = p.d.relay.Stream(s.client, s.server, in.Head, &s.Flow)
 	}
+}
+
+// finish ends an open flow, in whatever state err left it.
+func (s *stream) finish(err error) {
+	s.server.Close()
 	s.Close(reason(err))
+	s.visit.node.Lease.Release()
 }
 
 // open finds the way, dials, and enters the flow into the table. After an
@@ -98,7 +106,7 @@ func (v *visit) dial(start time.Time) (net.Conn, error) {
 	var tried []*Node
 	for {
 		began := time.Now()
-		c, err := v.node.Outbound.DialStream(ctx, v.destination())
+		c, err := v.dialOnce(ctx)
 		took := time.Since(began)
 		v.report(took, err)
 		if err == nil {
@@ -115,6 +123,17 @@ func (v *visit) dial(start time.Time) (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// dialOnce turns a panic of the outbound into an error.
+func (v *visit) dialOnce(ctx context.Context) (c net.Conn, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			v.port.d.panicked(r, v.flow)
+			c, err = nil, errPanic
+		}
+	}()
+	return v.node.Outbound.DialStream(ctx, v.destination())
 }
 
 // decideAgain asks the outermost group anew and takes a hold on an exit that
@@ -137,8 +156,6 @@ func (v *visit) decideAgain(tried []*Node) error {
 	v.node, v.passed = node, again
 	return nil
 }
-
-var errTried = errors.New("all exits were tried")
 
 func addrOf(a net.Addr) netip.Addr {
 	if t, ok := a.(*net.TCPAddr); ok {

@@ -175,16 +175,16 @@ func (k *Kernel) planPorts(g *General) []inboundSpec {
 		if !ok {
 			continue
 		}
-		src := portSource{listen: g.listenHost(), port: q.port}
+		src := portSource{listen: g.ListenHost(), port: q.port}
 		hash := sha256.Sum256([]byte(src.String()))
 		specs = append(specs, inboundSpec{key: key{framework.KindInbound, q.name, q.typ, hash}, desc: d, source: src})
 	}
 	return specs
 }
 
-// listenHost is the address of the top-level ports; :: is all addresses of
+// ListenHost is the address of the top-level ports; :: is all addresses of
 // both families.
-func (g *General) listenHost() string {
+func (g *General) ListenHost() string {
 	if !g.AllowLAN {
 		return "127.0.0.1"
 	}

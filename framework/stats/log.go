@@ -48,9 +48,12 @@ func NewLogStream(next slog.Handler, level *slog.LevelVar) *LogStream {
 	return &LogStream{Level: level, next: next, hub: h}
 }
 
-// Subscribe returns a channel of lines at level and above, and a function that
-// ends the subscription. The channel holds 1,024 lines and is never closed.
+// Subscribe returns a channel of lines at level and above, with info those of
+// LevelFlow included, and a function that ends the subscription. The channel holds 1,024 lines and is never closed.
 func (l *LogStream) Subscribe(level slog.Level) (<-chan Line, func()) {
+	if level == slog.LevelInfo {
+		level = LevelFlow
+	}
 	c := make(chan Line, 1024)
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()

@@ -1,0 +1,121 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/culvert-proxy/culvert/api/top"
+	"github.com/culvert-proxy/culvert/configs"
+	"github.com/culvert-proxy/culvert/framework"
+	"github.com/culvert-proxy/culvert/framework/conf"
+	"github.com/culvert-proxy/culvert/framework/kernel"
+	"github.com/culvert-proxy/culvert/framework/stats"
+	"github.com/culvert-proxy/culvert/registry"
+)
+
+// Commands are what stands behind the first argument: `culvert schema`.
+func Commands(catalog *registry.Registry) map[string]func(args []string, out io.Writer) error {
+	return map[string]func([]string, io.Writer) error{
+		"schema": func(_ []string, out io.Writer) error { return schema(catalog, out) },
+		"top":    watch,
+		"plugin": func(args []string, out io.Writer) error { return plugin(catalog, args, out) },
+	}
+}
+
+// schema prints the JSON Schema of a whole document.
+func schema(catalog *registry.Registry, out io.Writer) error {
+	types := map[framework.Kind]map[string][]byte{}
+	for _, e := range catalog.List() {
+		if types[e.Kind] == nil {
+			types[e.Kind] = map[string][]byte{}
+		}
+		types[e.Kind][e.Type] = typeSchema(e.Descriptor)
+	}
+	_, err := fmt.Fprintf(out, "%s\n", configs.Schema(types))
+	return err
+}
+
+func typeSchema(d framework.Descriptor) []byte {
+	if len(d.Schema) > 0 {
+		return d.Schema
+	}
+	return conf.Schema(d.Defaults())
+}
+
+// plugin lists the plugin types, or prints the schema of one.
+func plugin(catalog *registry.Registry, args []string, out io.Writer) error {
+	switch {
+	case len(args) == 1 && args[0] == "list":
+		for _, e := range catalog.List() {
+			fmt.Fprintf(out, "%-9s %-16s %-12s %-8s %s\n", e.Kind, e.Type, e.Stability, e.Origin, e.Summary)
+		}
+		return nil
+	case len(args) == 2 && args[0] == "schema":
+		found := false
+		for _, e := range catalog.List() {
+			if e.Type == args[1] {
+				found = true
+				fmt.Fprintf(out, "%s\n", typeSchema(e.Descriptor))
+			}
+		}
+		if !found {
+			return fmt.Errorf("no plugin type %q; culvert plugin list shows them", args[1])
+		}
+		return nil
+	}
+	return errors.New("usage: culvert plugin list | culvert plugin schema TYPE")
+}
+
+// watch is `culvert top`.
+func watch(args []string, out io.Writer) error {
+	fs := flag.NewFlagSet("culvert top", flag.ContinueOnError)
+	url := fs.String("url", "http://127.0.0.1:9090", "`address` of the controller")
+	secret := fs.String("secret", os.Getenv("CULVERT_SECRET"), "secret of the controller")
+	once := fs.Bool("once", false, "print one frame and exit")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return top.Run(ctx, top.Options{URL: *url, Secret: framework.Secret(*secret), Out: out, In: os.Stdin, Once: *once})
+}
+
+// Test is -t: it prints all problems and the verdict, and fails when there is
+// an error, or with strict a warning.
+func Test(in configs.Input, catalog kernel.Catalog, strict bool, out io.Writer) error {
+	name := in.Name
+	if in.Bytes == nil {
+		name = in.File
+	}
+	problems := testProblems(in, catalog)
+	for _, p := range problems {
+		fmt.Fprintln(out, p)
+	}
+	if len(problems.Errors()) > 0 || strict && len(problems) > 0 {
+		return fmt.Errorf("configuration file %s test failed", name)
+	}
+	fmt.Fprintf(out, "configuration file %s test is successful\n", name)
+	return nil
+}
+
+func testProblems(in configs.Input, catalog kernel.Catalog) conf.Problems {
+	doc, err := configs.Load(in)
+	var problems conf.Problems
+	if errors.As(err, &problems) {
+		return problems
+	} else if err != nil {
+		return conf.Problems{{Place: conf.Place{File: filepath.Base(in.File)}, Msg: err.Error()}}
+	}
+	k := kernel.New(kernel.Config{Home: doc.Home, Catalog: catalog, Stats: stats.New(),
+		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)})
+	defer k.Close(context.Background())
+	return k.Check(doc)
+}

@@ -1,0 +1,117 @@
+// Command culvert is a proxy kernel made of plugins. This file is where its
+// parts meet: flags, signals, and one call to each part.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/culvert-proxy/culvert/api/control"
+	"github.com/culvert-proxy/culvert/configs"
+	"github.com/culvert-proxy/culvert/framework/kernel"
+	"github.com/culvert-proxy/culvert/framework/stats"
+	"github.com/culvert-proxy/culvert/framework/store"
+	"github.com/culvert-proxy/culvert/plugins"
+	"github.com/culvert-proxy/culvert/registry"
+)
+
+// version is what the build says with -ldflags "-X main.version=v1.2.3".
+var version = "v0.1.0"
+
+// drainOnStop is how long open flows may go on after SIGTERM; chosen: shorter
+// than the 10 s that service managers wait before they kill.
+const drainOnStop = 5 * time.Second
+
+func main() {
+	err := run(os.Args[1:])
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	catalog, err := registry.New(plugins.All()...)
+	if err != nil {
+		return err
+	}
+	if len(args) > 0 {
+		if command := control.Commands(catalog)[args[0]]; command != nil {
+			return command(args[1:], os.Stdout)
+		}
+	}
+	fs := flag.NewFlagSet("culvert", flag.ContinueOnError)
+	test := fs.Bool("t", false, "test the configuration and exit")
+	strict := fs.Bool("strict", false, "with -t: warnings are errors")
+	show := fs.Bool("v", false, "print the version and exit")
+	input := configs.DefineFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if *show {
+		fmt.Println("Culvert", version, runtime.GOOS, runtime.GOARCH, "with", runtime.Version())
+		return nil
+	}
+	in, err := input(os.Environ(), os.Stdin)
+	if err != nil {
+		return err
+	}
+	if *test {
+		return control.Test(in, catalog, *strict, os.Stdout)
+	}
+	return serve(in, catalog)
+}
+
+// serve runs until SIGINT or SIGTERM.
+func serve(in configs.Input, catalog *registry.Registry) error {
+	level := new(slog.LevelVar)
+	console := control.Console(os.Stderr)
+	logs := stats.NewLogStream(console, level)
+	log := slog.New(logs)
+	if err := configs.Prepare(in); err != nil {
+		return err
+	}
+	doc, err := configs.Load(in)
+	if err != nil {
+		return err
+	}
+	kept, moved, err := store.Open(filepath.Join(in.Home, store.File))
+	if err != nil {
+		log.Warn("selections are not kept", "err", err)
+	} else if moved != "" {
+		log.Warn("the store was broken and begins anew", "kept_as", moved)
+	}
+	defer kept.Close()
+	k := kernel.New(kernel.Config{Home: in.Home, Catalog: catalog, Stats: stats.New(), Log: log, Level: level, Store: kept})
+	c := control.New(control.Config{Kernel: k, Logs: logs, Log: log, Input: in, Version: version})
+	if err := k.Apply(context.Background(), doc, kernel.Options{}); err != nil {
+		return err
+	}
+	c.Serve(context.Background(), doc)
+	c.Greet(os.Stderr)
+
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	for s := range signals {
+		if s != syscall.SIGHUP {
+			break
+		}
+		c.Hangup(context.Background())
+	}
+	log.Info("stopping", "flows", k.Stats.OpenFlows())
+	c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), drainOnStop)
+	defer cancel()
+	go func() { <-signals; cancel() }() // a second signal ends the drain
+	k.Close(ctx)
+	return nil
+}
