@@ -1,0 +1,47 @@
+# culvert: `make run` and `make test` need Go and make, nothing else.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.1.0)
+GO      ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+export CGO_ENABLED ?= 0
+
+.PHONY: help run build test check bench docs fuzz
+
+help: ## show the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+run: build ## serve configs/quickstart.yaml: proxy at 127.0.0.1:7890, controller at :9090
+	mkdir -p bin/home
+	bin/culvert -d bin/home -f configs/quickstart.yaml
+
+build: ## build bin/culvert
+	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/culvert .
+
+test: ## run all tests as whoever you are; what is missing is skipped with a reason
+	$(GO) test ./...
+
+check: ## format, vet, lint, layers, tests with the race detector, short fuzzing
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+	$(MAKE) fuzz FUZZTIME=3s
+
+FUZZTIME ?= 30s
+fuzz: ## run each fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		dir=.$${pkg#github.com/culvert-proxy/culvert}; \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go 2>/dev/null | cut -c6-); do \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+bench: ## the budgets: culvert beside a bare relay, then the micro-benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./framework/... ./plugins/... ./api/...
+	$(GO) run ./tests/bench
+
+docs: build ## print the plugin types and the schema of the configuration
+	bin/culvert plugin list
+	bin/culvert schema > bin/schema.json
+	@echo "bin/schema.json: JSON Schema of the whole configuration"
