@@ -84,8 +84,8 @@ func TestOpenHandlerAsksForNothing(t *testing.T) {
 
 func TestPreflightIsAnsweredAsRecorded(t *testing.T) {
 	t.Parallel()
-	list := rest.CORS{AllowOrigins: []string{"https://Board.example", "https://*.zone.example"}, DenyPrivateNetwork: true}
-	all := rest.CORS{}
+	list := rest.CORS{AllowOrigins: []string{"https://Board.example", "https://*.zone.example"}}
+	all := rest.CORS{AllowPrivateNetwork: true}
 	const board = "https://board.example"
 	for _, c := range []struct {
 		name                          string

@@ -13,9 +13,9 @@ type CORS struct {
 	// AllowOrigins are origins, compared without regard to case, with at most
 	// one * in each; empty means all.
 	AllowOrigins []string
-	// DenyPrivateNetwork refuses pages of public sites that ask for a kernel
-	// on a private address.
-	DenyPrivateNetwork bool
+	// AllowPrivateNetwork lets pages of public sites reach a kernel on a
+	// private address; the configuration's default is true.
+	AllowPrivateNetwork bool
 }
 
 // preflightMaxAge is how long a browser may keep the answer to a preflight, in
@@ -100,7 +100,7 @@ func (o CORS) preflight(r *http.Request, h http.Header, allowed string) {
 		h.Set("Access-Control-Allow-Headers", headers)
 	}
 	h.Set("Access-Control-Max-Age", preflightMaxAge)
-	if !o.DenyPrivateNetwork && r.Header.Get("Access-Control-Request-Private-Network") == "true" {
+	if o.AllowPrivateNetwork && r.Header.Get("Access-Control-Request-Private-Network") == "true" {
 		h.Set("Access-Control-Allow-Private-Network", "true")
 	}
 }
