@@ -1,12 +1,11 @@
 package configs
 
 import (
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/culvert-proxy/culvert/framework/conf"
-
-	"os"
 )
 
 // kernelCases need the plugin types or the names of outbounds: the kernel's

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,25 +12,28 @@ import (
 // sets is the names of the rule-providers, to check rule-set: elements.
 type sets struct{ names []string }
 
-// missing is a problem for each set of the element s at n that does not exist.
-func (k sets) missing(n conf.Node, s string) conf.Problems {
+// missing says which sets of an element do not exist, one text for each.
+func (k sets) missing(s string) []string {
 	prefix, names, ok := setOf(s)
 	if !ok || prefix != "rule-set:" {
 		return nil
 	}
-	var out conf.Problems
+	var out []string
 	for name := range strings.SplitSeq(names, ",") {
 		if !slices.Contains(k.names, name) {
-			out = append(out, n.Errorf("unknown rule-set %q%s", name, didYouMean(name, k.names)))
+			out = append(out, fmt.Sprintf("unknown rule-set %q%s", name, didYouMean(name, k.names)))
 		}
 	}
 	return out
 }
 
+// missingIn is missing for the elements of the list at n.
 func (k sets) missingIn(n conf.Node, list []string) conf.Problems {
 	var out conf.Problems
 	for i, s := range list {
-		out = append(out, k.missing(element(n, i), s)...)
+		for _, text := range k.missing(s) {
+			out = append(out, element(n, i).Errorf("%s", text))
+		}
 	}
 	return out
 }
@@ -125,8 +129,8 @@ func checkPool(n conf.Node, text string, v4 bool) conf.Problems {
 // checkFilterRules checks TYPE,payload,fake-ip|real-ip lines.
 func checkFilterRules(n conf.Node, list []string) conf.Problems {
 	var out conf.Problems
-	for i := range list {
-		r, problems := ParseRule(element(n, i))
+	for i, text := range list {
+		r, problems := parseRule(element(n, i), text)
 		out = append(out, problems...)
 		if len(problems.Errors()) == 0 && r.Target != "fake-ip" && r.Target != "real-ip" {
 			out = append(out, r.Errorf("target must be fake-ip or real-ip, got %q", r.Target))
@@ -147,7 +151,9 @@ func policy(n conf.Node, known sets) ([]PolicyEntry, conf.Problems) {
 	for _, e := range n.Entries() {
 		p := PolicyEntry{Keys: policyKeys(e.Key), Node: e.Value}
 		for _, key := range p.Keys {
-			problems = append(problems, known.missing(e.KeyNode, key)...)
+			for _, text := range known.missing(key) {
+				problems = append(problems, e.KeyNode.Errorf("%s", text))
+			}
 			if _, _, ok := setOf(key); ok {
 				continue
 			}

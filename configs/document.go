@@ -14,7 +14,8 @@ import (
 )
 
 // Document is a whole configuration. It is complete and valid when Load
-// returned it without an error, and is not written after that.
+// returned it without an error, and is not written after that. Its maps and
+// nodes are shared with its Tree.
 type Document struct {
 	Ports      `yaml:",inline"`
 	General    `yaml:",inline"`

@@ -29,9 +29,11 @@ type Input struct {
 const maxFile = 64 << 20
 
 // Load reads, composes, decodes and checks a configuration. The error is
-// conf.Problems: all mistakes, sorted by place, and no Document then. What is
-// doubtful or without effect is in the Document's Warnings. Load is pure but
-// for reading: it opens nothing and makes no file.
+// conf.Problems: all mistakes, sorted by place. What is doubtful or without
+// effect is in the Document's Warnings. With an error the Document is there
+// for further checks only, so that all mistakes can be shown at once; it is
+// nil when the text could not be parsed. Load is pure but for reading: it
+// opens nothing and makes no file.
 func Load(in Input) (*Document, error) {
 	in = in.Locate()
 	name, data, err := in.read()
@@ -55,11 +57,8 @@ func Load(in Input) (*Document, error) {
 	problems = append(problems, d.finish()...)
 	problems = append(problems, d.withoutEffect()...)
 	problems.Sort()
-	if err := problems.Err(); err != nil {
-		return nil, err
-	}
 	d.Warnings = problems.Warnings()
-	return d, nil
+	return d, problems.Err()
 }
 
 // asProblems is err with the place when it has none.
@@ -82,9 +81,9 @@ func (in Input) read() (name string, data []byte, p *conf.Problem) {
 	case in.Base64 != "":
 		data, err := base64.StdEncoding.DecodeString(in.Base64)
 		if err != nil {
-			return "", nil, &conf.Problem{Place: conf.Place{Origin: "flag -config"}, Msg: "not standard base64"}
+			return "", nil, &conf.Problem{Place: conf.Place{Origin: in.base64Origin()}, Msg: "not standard base64"}
 		}
-		return "-config", data, nil
+		return "base64", data, nil
 	case in.File == "-":
 		return in.open("stdin", in.Stdin)
 	}
@@ -94,6 +93,13 @@ func (in Input) read() (name string, data []byte, p *conf.Problem) {
 	}
 	defer f.Close()
 	return in.open(filepath.Base(in.File), f)
+}
+
+func (in Input) base64Origin() string {
+	if in.Base64 == lookup(in.Environ, "CLASH_CONFIG_STRING") {
+		return "env CLASH_CONFIG_STRING"
+	}
+	return "flag -config"
 }
 
 // open reads r. A document of no bytes is a mistake: one of comments is not.

@@ -21,7 +21,8 @@ func lookup(environ []string, name string) string {
 }
 
 // Locate fills Home, File and Base64 where they are empty: from
-// CLASH_HOME_DIR, CLASH_CONFIG_FILE and CLASH_CONFIG_STRING, else the home
+// CLASH_HOME_DIR, CLASH_CONFIG_FILE and CLASH_CONFIG_STRING, which a given
+// File beats; else the home
 // directory is the first of ~/.config/culvert, ~/.config/mihomo and the same
 // under XDG_CONFIG_HOME that exists, and the file is config.yaml in it.
 // Relative paths are those of the working directory.

@@ -35,6 +35,10 @@ func ParseRule(n conf.Node) (RuleLine, conf.Problems) {
 	if !ok {
 		return RuleLine{Node: n}, conf.Problems{n.Errorf("want a rule TYPE,payload,target, got %s", n.Kind())}
 	}
+	return parseRule(n, text)
+}
+
+func parseRule(n conf.Node, text string) (RuleLine, conf.Problems) {
 	parts := strings.Split(text, ",")
 	for i := range parts {
 		parts[i] = strings.TrimSpace(parts[i])

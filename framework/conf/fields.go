@@ -2,6 +2,7 @@ package conf
 
 import (
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -134,6 +135,8 @@ func plainOf(v reflect.Value) any {
 	switch x := v.Addr().Interface().(type) {
 	case *Node:
 		return x.Plain()
+	case *json.RawMessage:
+		return *x
 	case *framework.Secret:
 		return ""
 	case encoding.TextUnmarshaler:

@@ -15,11 +15,11 @@ type Node struct {
 	path *step
 }
 
-// step is one element of a path; key is empty for an index of a list.
+// step is one element of a path: a key, or an index of a list.
 type step struct {
 	up    *step
 	key   string
-	index int
+	index int // -1 for a key
 	v     *value
 }
 
@@ -48,7 +48,7 @@ func (n Node) child(c *value, key string, index int) Node {
 }
 
 func (n Node) entry(e entry) Node {
-	out := n.child(e.val, e.key.text, 0)
+	out := n.child(e.val, e.key.text, -1)
 	if e.via != nil && n.near == n.v {
 		out.near = e.via
 	}
@@ -65,7 +65,7 @@ func (n Node) Get(key string) Node {
 			}
 		}
 	}
-	return n.child(nil, key, 0)
+	return n.child(nil, key, -1)
 }
 
 // GetLoose is Get; when there is no such key, one that differs in case only or
@@ -79,7 +79,7 @@ func (n Node) GetLoose(key string) Node {
 			return n.entry(e)
 		}
 	}
-	return n.child(nil, key, 0)
+	return n.child(nil, key, -1)
 }
 
 // At is the element i of a list, absent outside it.
@@ -87,7 +87,7 @@ func (n Node) At(i int) Node {
 	if n.Kind() == List && i >= 0 && i < len(n.v.items) {
 		return n.child(n.v.items[i], "", i)
 	}
-	return n.child(nil, "", i)
+	return n.child(nil, "", max(i, 0))
 }
 
 // Items is the elements of a list in file order, nil for any other shape.
@@ -175,7 +175,7 @@ func writePath(b *strings.Builder, s, stop *step) {
 		return
 	}
 	writePath(b, s.up, stop)
-	if s.key == "" && !emptyKey(s) {
+	if s.index >= 0 {
 		b.WriteString("[" + strconv.Itoa(s.index) + "]")
 		return
 	}
@@ -184,9 +184,6 @@ func writePath(b *strings.Builder, s, stop *step) {
 	}
 	b.WriteString(quoteKey(s.key))
 }
-
-// emptyKey says whether s is the key "" of a map rather than an index.
-func emptyKey(s *step) bool { return s.up == nil || s.up.v == nil || s.up.v.kind != List }
 
 func quoteKey(key string) string {
 	if key == "" || strings.ContainsAny(key, ".[]\" \t\r\n:") {
@@ -302,5 +299,5 @@ func (n Node) cutKey(path string, m Mode) (Node, string) {
 	if end <= 0 {
 		end = len(path)
 	}
-	return n.child(nil, path[:end], 0), path[end:]
+	return n.child(nil, path[:end], -1), path[end:]
 }
