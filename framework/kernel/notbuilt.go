@@ -33,8 +33,7 @@ var (
 	}
 	notBuiltRules = map[string]string{
 		"GEOSITE": "GeoSite", "GEOIP": "GeoIP", "IP-ASN": "IPASN", "SRC-GEOIP": "SrcGeoIP", "SRC-IP-ASN": "SrcIPASN",
-		"DOMAIN-REGEX": "DomainRegex", "DOMAIN-WILDCARD": "DomainWildcard", "IP-SUFFIX": "IPSuffix",
-		"SRC-IP-SUFFIX": "SrcIPSuffix", "DSCP": "DSCP", "UID": "Uid", "RULE-SET": "RuleSet",
+		"UID": "Uid", "RULE-SET": "RuleSet",
 		"PROCESS-NAME": "ProcessName", "PROCESS-PATH": "ProcessPath", "REMATCH-NAME": "RematchName",
 		"PROCESS-NAME-REGEX": "ProcessNameRegex", "PROCESS-PATH-REGEX": "ProcessPathRegex",
 		"PROCESS-NAME-WILDCARD": "ProcessNameWildcard", "PROCESS-PATH-WILDCARD": "ProcessPathWildcard",
