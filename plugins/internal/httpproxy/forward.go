@@ -21,9 +21,10 @@ type exchange struct {
 	method  string
 	moved   atomic.Uint64 // counts pieces of the answer
 
-	quit chan struct{} // closed when the answer is over
-	done chan struct{} // closed when upload has ended
-	sent bool          // the request's body is through; before done closed, upload's
+	quit    chan struct{} // closed when the answer is over
+	through chan struct{} // closed when upload is done with the body; nil without one
+	done    chan struct{} // closed when upload has ended
+	sent    bool          // the request's body is through; before done closed, upload's
 }
 
 // forward serves the plain request r, which lies in h.
@@ -143,7 +144,23 @@ func (c *session) failed(e *exchange, status int) bool {
 // startUpload begins to send the request's body and then to watch the client.
 func (e *exchange) startUpload() {
 	e.quit, e.done, e.sent = make(chan struct{}), make(chan struct{}), false
+	if e.request.body.kind != noBody {
+		e.through = make(chan struct{})
+	}
 	go e.upload() // ended by stopUpload
+}
+
+// finishUpload lets the rest of the body go to a server that answered early.
+func (e *exchange) finishUpload() {
+	if e.through == nil {
+		return
+	}
+	t := time.NewTimer(lingerTime)
+	defer t.Stop()
+	select {
+	case <-e.through:
+	case <-t.C:
+	}
 }
 
 // stopUpload waits for upload to end and says whether the whole request is
@@ -166,7 +183,11 @@ func (e *exchange) stopUpload() bool {
 func (e *exchange) upload() {
 	defer close(e.done)
 	b := body{in: &e.in, out: e.up.near, from: e.request.body, chunks: e.request.body.kind == byChunks, strict: true, moved: func() {}}
-	if err := b.copy(); err != nil {
+	err := b.copy()
+	if e.through != nil {
+		close(e.through)
+	}
+	if err != nil {
 		var broken readError
 		if errors.As(err, &broken) && !e.over() {
 			e.up.near.abort()
@@ -174,7 +195,7 @@ func (e *exchange) upload() {
 		return
 	}
 	e.sent = true
-	switch err := e.in.idle(); {
+	switch err = e.in.idle(); {
 	case err == nil, errors.Is(err, os.ErrDeadlineExceeded):
 	case err == io.EOF:
 		e.sent = false
@@ -254,6 +275,7 @@ func (e *exchange) receive(h *head) bool {
 	if b.copy() != nil {
 		return e.broken()
 	}
+	e.finishUpload()
 	whole := e.stopUpload()
 	if !r.keep || !whole {
 		e.up.close()
