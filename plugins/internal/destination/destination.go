@@ -35,8 +35,10 @@ func New(host string, port uint16) (framework.Addr, error) {
 	if host == "" {
 		return framework.Addr{}, errEmpty
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return IP(ip, port), nil
+	if end := host[len(host)-1]; '0' <= end && end <= '9' || strings.Contains(host, ":") { // else no literal: parsing one costs an error
+		if ip, err := netip.ParseAddr(host); err == nil {
+			return IP(ip, port), nil
+		}
 	}
 	host = strings.ToLower(host)
 	if !validName(host) {
