@@ -49,7 +49,9 @@ func Load(in Input) (*Document, error) {
 	if in.Bytes == nil && in.Base64 == "" && in.File != "-" {
 		d.File = in.File
 	}
-	_, d.GeodataMode = in.Flags["m"]
+	if m := in.Flags["m"]; m != "" {
+		d.GeodataMode = m != "false"
+	}
 	if k := tree.Root().Kind(); k != conf.Map && k != conf.Null {
 		return nil, conf.Problems{tree.Root().Errorf("want a map of settings, got %s", k)}
 	}

@@ -272,3 +272,18 @@ func TestNotBuiltKeysExist(t *testing.T) {
 		}
 	}
 }
+
+func FuzzLoad(f *testing.F) {
+	for _, text := range []string{
+		"hosts: {a.com: [b.com], b.com: a.com}\n", "dns: {nameserver-policy: {'a,b': [1.1.1.1]}, enhanced-mode: fake-ip, fake-ip-filter-mode: rule, fake-ip-filter: [MATCH]}\n",
+		"sniffer: {sniff: {tls: {ports: [1-2]}}, sniffing: [x]}\n", "tunnels: ['tcp,:1,a:2', {network: [x]}]\n", "rules: [MATCH, ~, [a]]\nlisteners: [{port: '1-9'}]\nproxies: [x]\nproxy-groups: [{}]\n",
+		"tun: {inet6-address: x}\nexternal-ui: ../..\nauthentication: [x]\n",
+	} {
+		f.Add(text, "DNS__ENABLE", "true")
+	}
+	f.Add("", "DNS", "{enable: yes}")
+	f.Fuzz(func(t *testing.T, text, name, value string) {
+		in := Input{Home: "/nowhere", Bytes: []byte(text), Environ: []string{"CULVERT_DNS=[", "CULVERT_" + name + "=" + value}}
+		_ = all(in).Error()
+	})
+}

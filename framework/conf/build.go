@@ -11,8 +11,9 @@ import (
 type builder struct {
 	t        *Tree
 	done     map[*yaml.Node]*value // anchored nodes; nil while being built
-	nodes    int64
-	full     bool // the bound is passed: nothing more is built
+	own      int64                 // values that are written
+	merged   int64                 // keys that merges brought
+	full     bool                  // the bound is passed: nothing more is built
 	problems Problems
 }
 
@@ -68,13 +69,15 @@ func (b *builder) build(n *yaml.Node, depth int) *value {
 
 // bound refuses a document whose aliases unfold into too much.
 func (b *builder) bound(n *yaml.Node, v *value) {
-	b.nodes++
-	if b.full || v.size <= maxNodes && b.nodes <= maxNodes {
-		return
+	b.own++
+	if !b.full && (v.size > b.limit() || b.merged > b.limit()) {
+		b.full = true
+		b.errorf(n, "document has more than %d values with its aliases unfolded", b.limit())
 	}
-	b.full = true
-	b.errorf(n, "document has more than %d values with its aliases unfolded", maxNodes)
 }
+
+// limit is how many values there may be after what was built so far.
+func (b *builder) limit() int64 { return min(maxNodes, freeNodes+unfoldNodes*b.own) }
 
 func (b *builder) alias(n *yaml.Node, v *value) {
 	target := b.done[n.Alias]
@@ -155,13 +158,13 @@ func (b *builder) merge(n *yaml.Node, v *value, have map[string]*value) {
 		}
 		for _, m := range b.mergeSources(n, e) {
 			for _, in := range m.entries {
-				if b.nodes > maxNodes || have[in.key.text] != nil {
+				if b.merged > b.limit() || have[in.key.text] != nil {
 					continue
 				}
 				have[in.key.text] = in.key
 				out = append(out, entry{key: in.key, val: in.val, via: e.val})
 				v.size += 1 + in.val.size
-				b.nodes++
+				b.merged++
 			}
 		}
 	}

@@ -88,7 +88,7 @@ func (d *decoder) structure(n Node, v reflect.Value, top bool, foreign []string)
 		if f.required && (top || d.mode == Strict) && d.missing(got) {
 			p := n.Errorf("key %q is missing", f.name)
 			if p.Path != "" {
-				p.Path = got.Path()
+				p.Path = n.child(nil, f.name, -1).Path()
 			}
 			d.add(p)
 			continue
@@ -106,7 +106,7 @@ func (d *decoder) missing(n Node) bool { return n.Kind() == Absent || n.Kind() =
 // find is the value of a key and the number of its entry, -1 without one.
 func (d *decoder) find(n Node, name string) (Node, int) {
 	if n.Kind() != Map {
-		return n.child(nil, name, -1), -1
+		return Node{}, -1
 	}
 	for i, e := range n.v.entries {
 		if e.key.text == name {
@@ -120,7 +120,7 @@ func (d *decoder) find(n Node, name string) (Node, int) {
 			}
 		}
 	}
-	return n.child(nil, name, -1), -1
+	return Node{}, -1
 }
 
 // spelling warns of a key that is not written as it should be.

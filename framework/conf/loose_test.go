@@ -162,7 +162,7 @@ func TestLooseEntries(t *testing.T) {
 		"string from int":             {"str: 123456", "str", `"123456"`, "", false},
 		"string from float":           {"str: 1234e12", "str", `"1234e12"`, "", false},
 		"string from octal":           {"secret: 01234567", "secret", `01234567`, "", false},
-		"string from bool":            {"str: true", "", "", "want text, got true; put it in quotes", false},
+		"string from bool":            {"str: true", "", "", "want text, got a boolean; put it in quotes", false},
 		"string from yes":             {"str: yes", "str", `"yes"`, "", false},
 		"string from list":            {"str: [a]", "", "", "want text, got a list", false},
 		"int from text":               {`int: "1080"`, "int", `1080`, "", true},

@@ -13,11 +13,15 @@ import (
 )
 
 // The bounds of a document. Chosen: a rule list of a million lines fits, a
-// document that unfolds its aliases into gigabytes does not.
+// document that unfolds its aliases into gigabytes does not. With its aliases
+// unfolded a document may have freeNodes values, and unfoldNodes more for each
+// that is written, so that a small document is never a lot of work.
 const (
-	maxBytes = 32 << 20
-	maxNodes = 2 << 20
-	maxDepth = 200
+	maxBytes    = 32 << 20
+	maxNodes    = 2 << 20
+	maxDepth    = 200
+	freeNodes   = 100_000
+	unfoldNodes = 20
 )
 
 // Parse reads the first document of data; what follows a second --- is not

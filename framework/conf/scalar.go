@@ -100,7 +100,7 @@ func wanted(v reflect.Value) string {
 func (d *decoder) str(n Node, v reflect.Value, l limits) {
 	text := n.v.text
 	if n.v.tag == tagBool && d.mode != Strict {
-		d.add(n.Errorf("want text, got %s; put it in quotes", text))
+		d.add(n.Errorf("want text, got a boolean; put it in quotes"))
 		return
 	}
 	if l.enum != nil {
