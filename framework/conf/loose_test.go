@@ -140,15 +140,21 @@ func TestStrictSections(t *testing.T) {
 		"enum in other case":           {"enum: GLOBAL", "enum", `"global"`, "", false},
 		"exact enum in other case":     {"exact: TCP", "", "", `must be tcp or udp, got "TCP"; did you mean "tcp"?`, false},
 		"empty enum":                   {`enum: ""`, "", "", `must be rule, global or off, got ""`, false},
-		"float":                        {"float: 1", "float", `1`, "", false},
-		"address":                      {"addr: 1.2.3.4", "addr", `"1.2.3.4"`, "", false},
-		"bad address":                  {"addr: x", "", "", `want an IP address, got "x"`, false},
-		"address with port":            {"addr-port: '[::1]:53'", "addr-port", `"[::1]:53"`, "", false},
-		"own text type":                {"level: abc", "level", `"3"`, "", false},
-		"missing key of a nested map":  {"users: [{n: 1}]", "", "", `users[0]: key "key" is missing`, false},
-		"null value in a map":          {"map: {a: ~}", "map", `{"a":""}`, "", false},
-		"anything":                     {"any: {a: [1, 1.5, yes, ~, true, x]}", "any", `{"a":[1,1.5,"yes",null,true,"x"]}`, "", false},
-		"raw JSON":                     {"raw: {b: 0x10, a: [~]}", "raw", `{"b":16,"a":[null]}`, "", false},
+	})
+}
+
+func TestStrictValues(t *testing.T) {
+	t.Parallel()
+	run(t, Strict, map[string]row{
+		"float":                       {"float: 1", "float", `1`, "", false},
+		"address":                     {"addr: 1.2.3.4", "addr", `"1.2.3.4"`, "", false},
+		"bad address":                 {"addr: x", "", "", `want an IP address, got "x"`, false},
+		"address with port":           {"addr-port: '[::1]:53'", "addr-port", `"[::1]:53"`, "", false},
+		"own text type":               {"level: abc", "level", `"3"`, "", false},
+		"missing key of a nested map": {"users: [{n: 1}]", "", "", `users[0]: key "key" is missing`, false},
+		"null value in a map":         {"map: {a: ~}", "map", `{"a":""}`, "", false},
+		"anything":                    {"any: {a: [1, 1.5, yes, ~, true, x]}", "any", `{"a":[1,1.5,"yes",null,true,"x"]}`, "", false},
+		"raw JSON":                    {"raw: {b: 0x10, a: [~]}", "raw", `{"b":16,"a":[null]}`, "", false},
 	})
 }
 
