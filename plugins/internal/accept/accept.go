@@ -74,8 +74,9 @@ func New(h framework.Host, o Options) *Server {
 // Admission says who may come in through this server.
 func (s *Server) Admission() framework.Admission { return s.admission }
 
-// Start binds all ports, or none, and begins to accept. Once. Close is called
-// after a failed Start too.
+// Start binds all ports, or none, and begins to accept. Once. Protocols get
+// ctx, so it lives as long as their flows. Close is called after a failed Start
+// too.
 func (s *Server) Start(ctx context.Context, p Protocol) error {
 	secure, err := tlsConfig(s.opts, s.host.Dir())
 	if err != nil {
@@ -99,7 +100,6 @@ func (s *Server) Start(ctx context.Context, p Protocol) error {
 			packets = append(packets, pc)
 		}
 	}
-	ctx = context.WithoutCancel(ctx) // flows outlive the call and the inbound
 	for _, pc := range packets {
 		s.stops = append(s.stops, p.Packets(ctx, pc))
 	}
