@@ -22,6 +22,11 @@ import (
 // the last byte of its request: issue 2, "hostile clients".
 const HandshakeTime = 10 * time.Second
 
+// graceTime is how long a handshake may go on after Close, so that who reached a
+// listener that a reload replaces gets an answer; chosen: SOCKS 5 with a
+// password is four round trips.
+const graceTime = 2 * time.Second
+
 // maxWaiting bounds the connections that wait for a client's handshake or next
 // request; chosen: at 8 KiB each they stay below 32 MiB.
 const maxWaiting = 4096
@@ -49,19 +54,22 @@ type Server struct {
 
 	loops     sync.WaitGroup // the accept loops
 	stopping  chan struct{}
+	stop      sync.Once
 	listeners []net.Listener // set by Start
 	stops     []func()       // set by Start
+	unhook    func() bool    // set by Start
 
 	mu            sync.Mutex // guards all below
 	ended         sync.Cond
-	closed        bool
+	closed        bool // nobody comes any more; who is in its first handshake may end it
+	over          bool // the context of Start has ended: nobody may go on
 	waiting, held Conn // the fixed points of rings, oldest first
 	waitingCount  int
 }
 
 // New makes a Server from valid options. It binds nothing yet.
 func New(h framework.Host, o Options) *Server {
-	s := &Server{host: h, opts: o, admission: h.Admission(), handshake: HandshakeTime, limit: maxWaiting, stopping: make(chan struct{})}
+	s := &Server{host: h, opts: o, admission: h.Admission(), handshake: HandshakeTime, limit: maxWaiting, stopping: make(chan struct{}), unhook: func() bool { return true }}
 	if o.Users != nil {
 		s.admission = newAdmission(*o.Users)
 	}
@@ -137,15 +145,12 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return addrs
 }
 
-// Close ends accepting, cuts what waits or is held, and returns when those
-// have ended; busy connections live on. It may be called twice.
+// Close ends accepting, gives handshakes graceTime to end, cuts what waits for a
+// next request or is held, and returns when those have ended; busy connections
+// live on. It may be called twice.
 func (s *Server) Close() error {
-	s.mu.Lock()
-	first := !s.closed
-	s.closed = true
-	s.mu.Unlock()
 	var errs []error
-	if first {
+	s.stop.Do(func() {
 		close(s.stopping)
 		for _, l := range s.listeners {
 			errs = append(errs, l.Close())
@@ -153,19 +158,45 @@ func (s *Server) Close() error {
 		for _, stop := range s.stops {
 			stop()
 		}
-	}
-	s.loops.Wait()
+		s.loops.Wait() // all who were accepted are known
+		s.shut(time.Now().Add(graceTime))
+	})
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ring := range []*Conn{&s.waiting, &s.held} {
-		for c := ring.next; c != ring; c = c.next {
-			c.conn.SetDeadline(cut)
-		}
-	}
 	for !s.empty() {
 		s.ended.Wait()
 	}
+	s.mu.Unlock()
+	s.unhook()
 	return errors.Join(errs...)
+}
+
+// shut lets nobody wait any more. Who is in the first handshake may go on until
+// deadline.
+func (s *Server) shut(deadline time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.over {
+		deadline = cut
+	}
+	for c := s.waiting.next; c != &s.waiting; c = c.next {
+		if c.begun {
+			c.conn.SetDeadline(cut)
+		} else {
+			c.conn.SetDeadline(deadline)
+		}
+	}
+	for c := s.held.next; c != &s.held; c = c.next {
+		c.conn.SetDeadline(cut)
+	}
+}
+
+// finish cuts all that is not busy.
+func (s *Server) finish() {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.shut(cut)
 }
 
 // accept runs until l is closed.

@@ -14,7 +14,8 @@ import (
 //	          └────────── Hold ────────→ held → end
 //
 // Waiting (for a handshake or a next request): has a deadline, may be cut by
-// the limit and by Close, which waits for its goroutine to end. Busy (a flow
+// the limit and, unless it is the first handshake, by Close, which waits for its
+// goroutine to end. Busy (a flow
 // goes through it): lives on after Close. Held (open as a sign of life only):
 // no deadline, cut by Close. The methods are for the serving goroutine.
 type Conn struct {
@@ -23,7 +24,9 @@ type Conn struct {
 	local  netip.AddrPort
 	server *Server
 
-	ring, prev, next *Conn // guarded by server.mu; ring is nil when busy
+	// Guarded by server.mu; ring is nil when busy.
+	ring, prev, next *Conn
+	begun            bool // was busy once: what it waits for is no first handshake
 }
 
 // Raw is the connection itself: *net.TCPConn, or *tls.Conn with TLS.
@@ -42,7 +45,7 @@ func (c *Conn) Wait(d time.Duration) bool {
 }
 
 // Busy ends waiting and clears the deadline. False says that the server was
-// closed before and c is to end.
+// closed before and c is to end; a first handshake ends in order all the same.
 func (c *Conn) Busy() bool { return c.server.move(c, nil, time.Time{}) }
 
 // Hold is Busy for a connection that Close may cut.
@@ -58,9 +61,11 @@ var cut = time.Unix(1, 0)
 func (s *Server) move(c, ring *Conn, deadline time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || c.conn.SetDeadline(deadline) != nil {
+	first := ring == nil && !c.begun
+	if s.over || s.closed && !first || c.conn.SetDeadline(deadline) != nil {
 		return false
 	}
+	c.begun = c.begun || first
 	if c.ring == ring {
 		return true
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -65,14 +64,16 @@ func Ports(text string) ([]uint16, error) {
 		return nil, fmt.Errorf("%q has %d pieces, not 1 to %d", text, len(pieces), maxPieces)
 	}
 	var ports []uint16
+	var seen [1 << 16]bool
 	for _, piece := range pieces {
 		low, high, err := portRange(strings.Trim(piece, " []"))
 		if err != nil {
 			return nil, err
 		}
 		for p := low; p <= high; p++ {
-			if port := uint16(p); !slices.Contains(ports, port) {
-				ports = append(ports, port)
+			if !seen[p] {
+				seen[p] = true
+				ports = append(ports, uint16(p))
 			}
 		}
 	}
