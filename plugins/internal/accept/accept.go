@@ -83,8 +83,8 @@ func New(h framework.Host, o Options) *Server {
 func (s *Server) Admission() framework.Admission { return s.admission }
 
 // Start binds all ports, or none, and begins to accept. Once. Protocols get
-// ctx, so it lives as long as their flows. Close is called after a failed Start
-// too.
+// ctx, so it lives as long as their flows; its end cuts all that is not busy.
+// Close is called after a failed Start too.
 func (s *Server) Start(ctx context.Context, p Protocol) error {
 	secure, err := tlsConfig(s.opts, s.host.Dir())
 	if err != nil {
@@ -108,6 +108,7 @@ func (s *Server) Start(ctx context.Context, p Protocol) error {
 			packets = append(packets, pc)
 		}
 	}
+	s.unhook = context.AfterFunc(ctx, s.finish)
 	for _, pc := range packets {
 		s.stops = append(s.stops, p.Packets(ctx, pc))
 	}
