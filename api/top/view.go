@@ -36,6 +36,10 @@ func (v *view) poll(ctx context.Context, c *client) error {
 	return nil
 }
 
+// minSpan is the shortest time, in seconds, that a rate is taken over: the
+// first message comes right after the first poll.
+const minSpan = 0.2
+
 // apply takes in an update. Rates are differences to the snapshot before.
 func (v *view) apply(u update) {
 	v.problem = ""
@@ -54,7 +58,7 @@ func (v *view) apply(u update) {
 		return
 	}
 	seconds := v.now.at.Sub(before.at).Seconds()
-	if seconds <= 0 {
+	if seconds < minSpan {
 		return
 	}
 	rate := func(now, then uint64) float64 { return float64(now-min(now, then)) / seconds }
