@@ -25,6 +25,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+func TestSampleHasEveryKey(t *testing.T) {
+	t.Parallel()
+	inboundtest.Sample(t, Descriptor())
+}
+
 func start(t *testing.T, h framework.Handler, change func(*Config)) string {
 	t.Helper()
 	c, host := Default(), inboundtest.NewHost()

@@ -22,6 +22,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+func TestSampleHasEveryKey(t *testing.T) {
+	t.Parallel()
+	inboundtest.Sample(t, Descriptor())
+}
+
 // start runs an instance on a free port of loopback.
 func start(t *testing.T, host *inboundtest.Host, h framework.Handler, change func(*Config)) string {
 	t.Helper()
@@ -121,6 +126,28 @@ func TestOnlyUsersComeInWhereTheyAreRequired(t *testing.T) {
 				t.Errorf("got user %q, want %q", h.Flows()[0].Inbound.User, want.User)
 			}
 		})
+	}
+}
+
+func TestUsersAreAbsentEmptyOrGiven(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"": -1, ", users: []": 0, ", users: [{username: a, password: 1}, {username: b}]": 2} {
+		c := Default()
+		if err := inboundtest.Source(t, "listeners: [{name: n, type: socks, port: 1080"+text+"}]").Decode(&c); err != nil {
+			t.Fatal(err)
+		}
+		got := -1
+		if c.Users != nil {
+			got = len(*c.Users)
+		}
+		if got != want || c.Port != "1080" || !c.UDP {
+			t.Errorf("%q: got %d users, %+v, want %d", text, got, c, want)
+		}
+	}
+	for _, text := range []string{"listen: localhost", "port: http", "users: 5", "client-auth-type: x"} {
+		if err := Descriptor().Check(inboundtest.Source(t, "listeners: [{"+text+"}]")); err == nil {
+			t.Errorf("%s: got no error", text)
+		}
 	}
 }
 
