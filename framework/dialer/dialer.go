@@ -19,7 +19,8 @@ import (
 const DefaultTimeout = 5 * time.Second
 
 // Options are the settings of one outbound. A zero field leaves the choice to
-// the process-wide Settings, or to the system.
+// the process-wide Settings, or to the system. With TFO a dial may succeed
+// before the server has answered; the first write or read then tells.
 type Options struct {
 	Interface string        // bind sockets to it; "" takes that of Settings
 	Mark      int           // SO_MARK; 0 takes that of Settings

@@ -359,3 +359,37 @@ func BenchmarkDial(b *testing.B) {
 	b.Run("Dialer", dial(New(nil, Options{}, nil), context.Background()))
 	b.Run("Dialer cancel", dial(New(nil, Options{}, nil), ctx))
 }
+
+// stuck is a resolver that never answers.
+type stuck struct{}
+
+func (stuck) Lookup(ctx context.Context, _ string) ([]netip.Addr, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestSilentResolverEndsTheDial(t *testing.T) {
+	t.Parallel()
+	to := framework.Addr{Host: "slow.test", Port: 80}
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range []struct {
+		story   string
+		ctx     context.Context
+		timeout time.Duration
+	}{
+		{"by its timeout", context.Background(), 20 * time.Millisecond},
+		{"by the context", canceled, 0},
+	} {
+		d := New(stuck{}, Options{Timeout: c.timeout}, nil)
+
+		_, stream := d.DialStream(c.ctx, to)
+		_, packet := d.DialPacket(c.ctx, to)
+
+		for _, err := range []error{stream, packet} {
+			if !errors.Is(err, framework.ErrTimeout) {
+				t.Errorf("%s: got %v, want ErrTimeout", c.story, err)
+			}
+		}
+	}
+}

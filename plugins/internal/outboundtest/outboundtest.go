@@ -4,11 +4,15 @@ package outboundtest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -273,4 +277,54 @@ func Is(t testing.TB, err, class error) {
 	if !errors.Is(err, class) {
 		t.Errorf("got %v, want class %v", err, class)
 	}
+}
+
+// Sample checks the plugin's sample.yaml: each of its proxies of d's type is
+// right, without a warning, and together they show every key of d.
+func Sample(t *testing.T, d framework.Descriptor) {
+	t.Helper()
+	data, err := os.ReadFile("sample.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := conf.Parse("sample.yaml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	for _, n := range tree.Root().Get("proxies").Items() {
+		if typ, _ := n.Get("type").Text(); typ != d.Type {
+			continue
+		}
+		src := n.Source(conf.Loose, "name", "type", "udp")
+		if err := d.Check(src); err != nil {
+			t.Error(err)
+		}
+		for _, w := range src.Warnings() {
+			t.Error(w)
+		}
+		for _, e := range n.Entries() {
+			shown[e.Key] = true
+		}
+	}
+	if !shown["type"] {
+		t.Errorf("sample.yaml has no proxy of type %s", d.Type)
+	}
+	for _, key := range keys(t, d) {
+		if !shown[key] {
+			t.Errorf("sample.yaml does not show %s", key)
+		}
+	}
+}
+
+// keys are those of d's configuration.
+func keys(t *testing.T, d framework.Descriptor) []string {
+	t.Helper()
+	var schema struct {
+		Properties map[string]any `json:"properties"`
+	}
+	if err := json.Unmarshal(conf.Schema(d.Defaults()), &schema); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Sorted(maps.Keys(schema.Properties))
 }

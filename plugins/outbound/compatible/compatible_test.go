@@ -25,3 +25,8 @@ func TestCompatibleGoesDirect(t *testing.T) {
 	defer c.Close()
 	outboundtest.Talk(t, c)
 }
+
+func TestSampleIsRight(t *testing.T) {
+	t.Parallel()
+	outboundtest.Sample(t, Descriptor())
+}

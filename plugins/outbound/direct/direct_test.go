@@ -81,3 +81,8 @@ func TestPacketsGoToTheDestination(t *testing.T) {
 		t.Errorf("got %q, %v", b[:n], err)
 	}
 }
+
+func TestSampleIsRight(t *testing.T) {
+	t.Parallel()
+	outboundtest.Sample(t, Descriptor())
+}

@@ -356,3 +356,8 @@ func (s *slowly) Read(b []byte) (int, error) {
 	s.data = s.data[n:]
 	return n, nil
 }
+
+func TestSampleIsRight(t *testing.T) {
+	t.Parallel()
+	outboundtest.Sample(t, Descriptor())
+}

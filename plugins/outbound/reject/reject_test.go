@@ -127,3 +127,10 @@ func TestDropSwallowsPackets(t *testing.T) {
 		}
 	})
 }
+
+func TestSampleIsRight(t *testing.T) {
+	t.Parallel()
+	for _, d := range Descriptors() {
+		outboundtest.Sample(t, d)
+	}
+}

@@ -288,3 +288,8 @@ func FuzzConnect(f *testing.F) {
 		}
 	})
 }
+
+func TestSampleIsRight(t *testing.T) {
+	t.Parallel()
+	outboundtest.Sample(t, Descriptor())
+}
