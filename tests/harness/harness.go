@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -70,15 +71,17 @@ func Environ() []string {
 	return env
 }
 
-// Port is a TCP and UDP port of 127.0.0.1 that was free a moment ago.
+// Port is a TCP and UDP port of 127.0.0.1 that was free a moment ago. It is
+// below the ports that systems give to clients, so that no connection of
+// another test takes it before the program that it is for listens.
 func Port(t testing.TB) int {
 	t.Helper()
 	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port := 10000 + rand.IntN(20000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := l.Addr().(*net.TCPAddr).Port
 		u, err := net.ListenPacket("udp", l.Addr().String())
 		l.Close()
 		if err == nil {
@@ -111,6 +114,13 @@ func Start(t testing.TB, config string, args ...string) *Culvert {
 	c.Process = Run(t, append([]string{Binary(t), "-d", home, "-f", c.File}, args...)...)
 	c.Process.WaitListen(api)
 	return c
+}
+
+// Restart runs culvert again as it ran before; it must have ended.
+func (c *Culvert) Restart(t testing.TB) {
+	t.Helper()
+	c.Process = Run(t, c.Cmd.Args...)
+	c.WaitListen(strings.TrimPrefix(c.API, "http://"))
 }
 
 // Write replaces the configuration file.
@@ -178,13 +188,20 @@ type Process struct {
 // group with it, when the test ends; a failed test shows what it printed.
 func Run(t testing.TB, args ...string) *Process {
 	t.Helper()
-	p := &Process{Cmd: exec.Command(args[0], args[1:]...), t: t, out: &buffer{}, done: make(chan struct{})}
-	p.Cmd.Env = Environ()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = Environ()
+	return RunCmd(t, cmd)
+}
+
+// RunCmd is Run for a command with an environment or an input of its own.
+func RunCmd(t testing.TB, cmd *exec.Cmd) *Process {
+	t.Helper()
+	p := &Process{Cmd: cmd, t: t, out: &buffer{}, done: make(chan struct{})}
 	p.Cmd.Stdout, p.Cmd.Stderr = p.out, p.out
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.Cmd.WaitDelay = time.Second
 	if err := p.Cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", args[0], err)
+		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
 	go func() { // ends with the program
 		p.Cmd.Wait()
@@ -193,7 +210,7 @@ func Run(t testing.TB, args ...string) *Process {
 	t.Cleanup(func() {
 		p.Stop()
 		if t.Failed() {
-			t.Logf("%s printed:\n%s", filepath.Base(args[0]), p.Output())
+			t.Logf("%s printed:\n%s", filepath.Base(cmd.Path), p.Output())
 		}
 	})
 	return p
@@ -225,6 +242,18 @@ func (p *Process) Ended() bool {
 	default:
 		return false
 	}
+}
+
+// Wait returns the exit code of a program that ends by itself; -1 says that a
+// signal ended it. It is fatal when the program goes on.
+func (p *Process) Wait() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(Patience):
+		p.t.Fatalf("%s does not end", filepath.Base(p.Cmd.Path))
+	}
+	return p.Cmd.ProcessState.ExitCode()
 }
 
 // Output is what the program printed so far, at most the last MiB.
