@@ -49,7 +49,7 @@ func (o *outbound) DialPacket(ctx context.Context, _ framework.Addr) (framework.
 		c.Close()
 		return nil, err
 	}
-	a := &association{control: c, relay: relay, packets: pc, out: &o.buffers, gone: make(chan struct{})}
+	a := &association{control: c, relay: relay, packets: pc, out: o.buffers, gone: make(chan struct{})}
 	go a.watch()
 	return a, nil
 }
@@ -84,7 +84,7 @@ type association struct {
 	mu    sync.Mutex // guards ended
 	ended error      // why reads and writes fail; nil while open
 
-	out *sync.Pool // of *[]byte, the outbound's: several goroutines may write
+	out buffers // the outbound's: several goroutines may write
 
 	// For ReadPacket's goroutine.
 	in    []byte
@@ -161,17 +161,42 @@ func (a *association) fromRelay(from framework.Addr) bool {
 
 // WritePacket implements framework.PacketConn.
 func (a *association) WritePacket(b []byte, to framework.Addr) (int, error) {
-	buf := a.out.Get().(*[]byte)
-	defer a.out.Put(buf)
-	head, err := socks.AppendHeader((*buf)[:0], to)
+	buf, err := socks.AppendHeader(a.out.get(), to)
 	if err != nil {
 		return 0, err
 	}
-	*buf = append(head, b...)
-	if _, err := a.packets.WritePacket(*buf, a.relay); err != nil {
+	buf = append(buf, b...)
+	_, err = a.packets.WritePacket(buf, a.relay)
+	a.out.put(buf)
+	if err != nil {
 		return 0, a.reason(err)
 	}
 	return len(b), nil
+}
+
+// spare is how many buffers an outbound keeps. Chosen: more than goroutines
+// that write at one moment on a small machine.
+const spare = 8
+
+// buffers is a free list: a get from an empty one allocates, a put to a full
+// one drops.
+type buffers chan []byte
+
+// get is an empty buffer, which the caller owns.
+func (f buffers) get() []byte {
+	select {
+	case b := <-f:
+		return b[:0]
+	default:
+		return make([]byte, 0, 2048) // fits a packet of usual size with its header
+	}
+}
+
+func (f buffers) put(b []byte) {
+	select {
+	case f <- b:
+	default:
+	}
 }
 
 var _ framework.PacketCarrier = (*outbound)(nil)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 
 	"github.com/culvert-proxy/culvert/framework"
 	"github.com/culvert-proxy/culvert/plugins/internal/destination"
@@ -75,8 +74,7 @@ func New(_ context.Context, h framework.Host, c Config) (framework.Outbound, err
 	if err != nil {
 		return nil, &framework.FieldError{Path: "server", Msg: err.Error()}
 	}
-	o := &outbound{host: h, config: c, server: server}
-	o.buffers.New = func() any { return new([]byte) }
+	o := &outbound{host: h, config: c, server: server, buffers: make(buffers, spare)}
 	if c.TLS {
 		options := c.tls()
 		options.Dir = h.Dir()
@@ -93,7 +91,7 @@ type outbound struct {
 	server framework.Addr
 	tls    *handshake.TLS // nil for plain
 
-	buffers sync.Pool // of *[]byte: packets on their way out
+	buffers buffers // for packets on their way out, of all sessions
 }
 
 // Close does nothing: connections live on without the outbound.
