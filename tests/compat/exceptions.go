@@ -30,8 +30,11 @@ var optionalConfigKeys = map[string]string{
 	"/tuic-server/mux-option": "a setting of the peer's TUIC inbound",
 }
 
-// Exceptions are by the name of the recording.
-var Exceptions = map[string]Exception{
+// Exceptions are what we answer otherwise, by the name of the recording. The
+// map is not to be changed.
+func Exceptions() map[string]Exception { return exceptions }
+
+var exceptions = map[string]Exception{
 	"configs-get":                 {Reason: "settings of inbounds that are not built", Skip: optionalConfigKeys},
 	"minimal-configs":             {Reason: "settings of inbounds that are not built", Skip: optionalConfigKeys},
 	"configs-geo":                 {Reason: "there are no geo databases yet; the error says so", Status: 501},

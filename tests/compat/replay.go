@@ -35,7 +35,7 @@ type Target struct {
 
 // Replay makes the recorded call and returns how the answer differs.
 func (t Target) Replay(ctx context.Context, r Recording) []string {
-	e := Exceptions[r.Name]
+	e := exceptions[r.Name]
 	if e.Ignore {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (t Target) request(r Recording) string {
 	for _, name := range slices.Sorted(maps.Keys(r.Request.Headers)) {
 		fmt.Fprintf(&b, "%s: %s\r\n", name, t.ours(r.Request.Headers[name]))
 	}
-	if Exceptions[r.Name].Secret {
+	if exceptions[r.Name].Secret {
 		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", t.Secret)
 	}
 	if len(r.Request.Body) > 0 {
