@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-proxy/culvert/plugins/outbound/reject"
 	"github.com/culvert-proxy/culvert/plugins/outbound/socks5"
 	"github.com/culvert-proxy/culvert/plugins/rule/domain"
+	"github.com/culvert-proxy/culvert/plugins/rule/dscp"
 	"github.com/culvert-proxy/culvert/plugins/rule/inbound"
 	"github.com/culvert-proxy/culvert/plugins/rule/ip"
 	"github.com/culvert-proxy/culvert/plugins/rule/match"
@@ -33,6 +34,6 @@ func All() []framework.Descriptor {
 			selectgroup.Descriptor(),
 		},
 		reject.Descriptors(), pass.Descriptors(),
-		domain.Descriptors(), ip.Descriptors(), port.Descriptors(), network.Descriptors(), inbound.Descriptors(), match.Descriptors(),
+		domain.Descriptors(), ip.Descriptors(), port.Descriptors(), network.Descriptors(), inbound.Descriptors(), match.Descriptors(), dscp.Descriptors(),
 	)
 }
