@@ -21,14 +21,15 @@ func TestHandshakeThatHasBegunEndsInOrderAfterClose(t *testing.T) {
 	}()
 	<-s.stopping
 
-	in(t, first, "sy\n").Close()
-	again.Close()
+	in(t, first, "sy\n") // a flow from here on, which Close does not wait for
 
 	select {
 	case <-closed:
 	case <-time.After(graceTime):
 		t.Error("Close goes on without a handshake")
 	}
+	first.Close()
+	again.Close()
 }
 
 func TestEndOfTheContextCutsHandshakes(t *testing.T) {

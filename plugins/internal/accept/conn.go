@@ -71,6 +71,7 @@ func (s *Server) move(c, ring *Conn, deadline time.Time) bool {
 	}
 	s.unlink(c)
 	s.link(c, ring)
+	s.tell()
 	if s.waitingCount > s.limit {
 		oldest := s.waiting.next
 		s.unlink(oldest)
@@ -109,6 +110,12 @@ func (s *Server) forget(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unlink(c)
+	s.tell()
+}
+
+// tell wakes Close when it has nobody to wait for any more; the caller holds
+// mu.
+func (s *Server) tell() {
 	if s.closed && s.empty() {
 		s.ended.Broadcast()
 	}
