@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -37,16 +38,24 @@ type Config struct {
 // Chosen: what a Prometheus server takes from one target without notice.
 const maxRules = 500
 
-// Handler answers scrapes. It has a registry of its own.
+// Handler answers scrapes. It has a registry of its own, made at the first
+// scrape: a kernel that nobody watches does not pay for it.
 func Handler(cfg Config) http.Handler {
-	r := prometheus.NewPedanticRegistry()
-	r.MustRegister(NewCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	opts := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}
-	if cfg.Log != nil {
-		opts.ErrorLog = slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)
-	}
-	return promhttp.HandlerFor(r, opts)
+	handler := sync.OnceValue(func() http.Handler {
+		r := prometheus.NewRegistry()
+		r.MustRegister(NewCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		opts := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes}
+		if cfg.Log != nil {
+			opts.ErrorLog = slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn)
+		}
+		return promhttp.HandlerFor(r, opts)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler().ServeHTTP(w, r) })
 }
+
+// maxScrapes is how many scrapes are answered at once; the next ones get 503.
+// Chosen: a few Prometheus servers.
+const maxScrapes = 8
 
 // Collector reads stats when it is asked.
 type Collector struct {
