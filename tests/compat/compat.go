@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -37,7 +38,18 @@ type Event struct {
 	Data json.RawMessage
 }
 
-// Load reads the recordings in a directory, in the order of their names.
+// turn is when a recording is replayed: what changes the kernel comes after
+// what looks at it, a new document last.
+func turn(name string) int {
+	for i, prefix := range []string{"storage-put", "storage-get", "storage-delete", "connections-close", "configs-patch", "configs-put", "restart"} {
+		if strings.HasPrefix(name, prefix) {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// Load reads the recordings in a directory, in the order to replay them in.
 func Load(dir string) ([]Recording, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil || len(paths) == 0 {
@@ -55,6 +67,7 @@ func Load(dir string) ([]Recording, error) {
 		}
 		list = append(list, r)
 	}
+	slices.SortStableFunc(list, func(a, b Recording) int { return turn(a.Name) - turn(b.Name) })
 	return list, nil
 }
 

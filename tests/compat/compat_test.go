@@ -103,7 +103,6 @@ func TestRecordedCallsAreAnsweredAsRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	main, minimal := newFake(t, all, "configs-get", "rules-get"), newFake(t, all, "minimal-configs", "minimal-rules")
-	main.stored["zashboard"] = []byte(`{"a": "1"}`)
 	ui := userInterface(t)
 	mainAddr, logger := serve(t, main, true, "parity-secret", func(c *rest.Config, _ *rest.Kernel) {
 		c.Debug, c.UI, c.CORS.AllowPrivateNetwork = true, ui, true
