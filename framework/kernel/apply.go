@@ -5,7 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/culvert-proxy/culvert/configs"
@@ -25,17 +25,47 @@ type Options struct {
 	CutNow bool
 }
 
-var errClosed = errors.New("the kernel is closed")
+var (
+	errClosed  = errors.New("the kernel is closed")
+	errNothing = errors.New("no document is in force")
+)
 
-// job is an apply that waits for its turn. A newer one takes its place; by is
-// then that one, and both end with its result.
+// job is an apply that waits for its turn. A newer document takes the place of
+// its own; all who wait for it get the same result. The queue's lock guards ctx,
+// doc and opt until it is taken.
 type job struct {
 	ctx  context.Context
 	doc  *configs.Document
 	opt  Options
-	by   atomic.Pointer[job]
 	done chan struct{}
 	err  error // set before done closes
+}
+
+// queue holds the apply that has not begun, one at most.
+type queue struct {
+	mu      sync.Mutex // guards waiting
+	waiting *job
+}
+
+// put makes doc the one to apply next and returns its job.
+func (q *queue) put(ctx context.Context, doc *configs.Document, opt Options) *job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.waiting == nil {
+		q.waiting = &job{done: make(chan struct{})}
+	}
+	j := q.waiting
+	j.ctx, j.doc, j.opt = ctx, doc, opt
+	return j
+}
+
+// take is the job that waits, nil when somebody has taken it.
+func (q *queue) take() *job {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	j := q.waiting
+	q.waiting = nil
+	return j
 }
 
 // Apply puts doc in force and returns when it is. After an error, which is
@@ -43,24 +73,15 @@ type job struct {
 // documents that wait for their turn only the newest is applied; the callers of
 // the others get its result.
 func (k *Kernel) Apply(ctx context.Context, doc *configs.Document, opt Options) error {
-	j := &job{ctx: ctx, doc: doc, opt: opt, done: make(chan struct{})}
-	if old := k.waiting.Swap(j); old != nil {
-		old.by.Store(j)
-	}
+	j := k.queue.put(ctx, doc, opt)
 	k.mu.Lock()
-	if next := k.waiting.Swap(nil); next != nil {
+	if next := k.queue.take(); next != nil {
 		next.err = k.apply(next.ctx, next.doc, next.opt)
 		close(next.done)
 	}
 	k.mu.Unlock()
-	for {
-		if by := j.by.Load(); by != nil {
-			j = by
-			continue
-		}
-		<-j.done
-		return j.err
-	}
+	<-j.done
+	return j.err
 }
 
 // apply is check, build, publish, retire. The caller holds mu.
@@ -201,23 +222,44 @@ func (k *Kernel) retire(inst *instance, now bool) {
 		closeNode(inst.node)
 		close(gone)
 	})
-	k.tasks.Go(func() { // ends with the last flow, the drain, or Close
-		wait := k.Drain
-		if now {
-			wait = 0
-		}
-		t := time.NewTimer(wait)
-		defer t.Stop()
+	wait := k.Drain
+	if now {
+		wait = 0
+	}
+	k.tasks.Go(func() { k.drain(inst, gone, wait) }) // ends with the last flow, the drain, or Close
+}
+
+// A flow that is dialling when its outbound's are cut comes up later: for as
+// long as a dial may take, the outbound is looked at again.
+const (
+	cutAgain = 500 * time.Millisecond
+	cutTimes = 12
+)
+
+// drain gives the flows of inst some time and then cuts them. gone closes with
+// the last one.
+func (k *Kernel) drain(inst *instance, gone <-chan struct{}, wait time.Duration) {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for range cutTimes {
 		select {
 		case <-gone:
 			return
 		case <-k.ctx.Done():
+			k.cut(inst)
+			return
 		case <-t.C:
+			k.cut(inst)
+			t.Reset(cutAgain)
 		}
-		if n := k.dispatcher.Kill(func(exit *dispatch.Node) bool { return exit == inst.node }); n > 0 {
-			k.Log.Info("flows ended with their outbound", "outbound", inst.name, "flows", n)
-		}
-	})
+	}
+}
+
+// cut ends the flows of inst.
+func (k *Kernel) cut(inst *instance) {
+	if n := k.dispatcher.Kill(func(exit *dispatch.Node) bool { return exit == inst.node }); n > 0 {
+		k.Log.Info("flows ended with their outbound", "outbound", inst.name, "flows", n)
+	}
 }
 
 func infos(p *plan, built map[string]*instance) map[string]Info {

@@ -44,7 +44,11 @@ func (k *Kernel) Patch(ctx context.Context, p Patch) error {
 	if k.closed {
 		return errClosed
 	}
-	st := *k.state.Load()
+	old := k.state.Load()
+	if old == nil {
+		return errNothing
+	}
+	st := *old
 	g := &st.General
 	set(&g.Port, p.Port)
 	set(&g.SocksPort, p.SocksPort)

@@ -19,10 +19,11 @@ type host struct {
 	labels stats.PluginLabels
 	log    *slog.Logger
 	dialer framework.Dialer
+	owner  *owner // of the sockets of an inbound
 }
 
 func (k *Kernel) host(kind framework.Kind, name string, d framework.Descriptor) *host {
-	return &host{k: k, name: name,
+	return &host{k: k, name: name, owner: &owner{name: name},
 		labels: stats.PluginLabels{Kind: string(kind), Type: d.Type, Name: name},
 		log:    k.Log.With(string(kind), name, "type", d.Type),
 		dialer: dialer.New(resolver{k}, dialer.Options{}, &k.dials)}
@@ -58,11 +59,11 @@ func (h *host) Count(metric string, n uint64) {
 }
 
 func (h *host) Listen(ctx context.Context, address string) (net.Listener, error) {
-	return h.k.sockets.listen(ctx, h.k.listenConfig(), address)
+	return h.k.sockets.listen(ctx, h.k.listenConfig(), h.owner, address)
 }
 
 func (h *host) ListenPacket(ctx context.Context, address string) (net.PacketConn, error) {
-	return h.k.sockets.listenPacket(ctx, h.k.listenConfig(), address)
+	return h.k.sockets.listenPacket(ctx, h.k.listenConfig(), h.owner, address)
 }
 
 // resolver finds addresses: `hosts:` first, then the system's resolver. It

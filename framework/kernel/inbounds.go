@@ -10,7 +10,8 @@ import (
 type inbound struct {
 	key
 	framework.Inbound
-	bound bool // Start succeeded
+	owner *owner // of its sockets
+	bound bool   // Start succeeded
 }
 
 // syncInbounds makes the inbounds that run those of g and named: it starts the
@@ -20,12 +21,20 @@ func (k *Kernel) syncInbounds(ctx context.Context, g *General, named []inboundSp
 	specs := append(append([]inboundSpec(nil), named...), k.planPorts(g)...)
 	next, ports := map[string]*inbound{}, map[string]bool{}
 	for _, s := range specs {
-		in := k.inbounds[s.name]
-		if in == nil || in.key != s.key || !in.bound {
-			in = k.startInbound(ctx, &s)
+		if in := k.inbounds[s.name]; in != nil && in.key == s.key && in.bound {
+			next[s.name] = in
 		}
-		next[s.name] = in
-		ports[s.name] = in.bound
+	}
+	for name, old := range k.inbounds {
+		if next[name] != old {
+			old.owner.leaving.Store(true)
+		}
+	}
+	for _, s := range specs {
+		if next[s.name] == nil {
+			next[s.name] = k.startInbound(ctx, &s)
+		}
+		ports[s.name] = next[s.name].bound
 	}
 	for name, old := range k.inbounds {
 		if next[name] != old {
@@ -39,8 +48,8 @@ func (k *Kernel) syncInbounds(ctx context.Context, g *General, named []inboundSp
 // startInbound builds and starts an inbound. One that cannot bind is logged
 // and kept as not bound, so that the next apply tries again.
 func (k *Kernel) startInbound(ctx context.Context, s *inboundSpec) *inbound {
-	in := &inbound{key: s.key}
 	h := k.host(framework.KindInbound, s.name, s.desc)
+	in := &inbound{key: s.key, owner: h.owner}
 	made, err := framework.Build[framework.Inbound](ctx, s.desc, h, s.source)
 	if err == nil {
 		if err = made.Start(k.ctx, k.dispatcher.Port(s.proxy, s.rule)); err == nil {

@@ -59,7 +59,7 @@ type Kernel struct {
 	ctx    context.Context // ends when Close cuts what is left
 	cancel context.CancelFunc
 
-	waiting atomic.Pointer[job] // the newest apply that has not begun
+	queue queue // documents that wait for mu
 
 	mu       sync.Mutex // guards all below; held for a whole apply
 	nodes    map[string]*instance

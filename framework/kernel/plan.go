@@ -192,6 +192,7 @@ func (k *Kernel) planGroups(p *plan) {
 		s := nodeSpec{key: key{framework.KindGroup, common.Name, common.Type, n.Hash()}, node: n, group: common}
 		if k.describeGroup(p, &s) && p.unique(&s) {
 			s.members = p.membersOf(&s)
+			s.hash = sha256.Sum256([]byte(string(s.hash[:]) + strings.Join(s.members, "\x00"))) // include-all makes it another group when a proxy comes
 			p.groups = append(p.groups, s)
 		}
 	}
