@@ -33,7 +33,6 @@ type Config struct {
 	UI              string // external-ui, a directory, relative to Home
 	Home            string
 	SafePaths       []string
-	SkipSafePaths   bool
 	Name            string // "culvert" when empty
 	Version         string
 	Debug           bool // log-level was debug at start: serve /debug
@@ -90,7 +89,7 @@ func New(cfg Config, k rest.Kernel, log *slog.Logger) (*Server, error) {
 	})
 	a, err := rest.New(rest.Config{
 		Name: cfg.Name, Version: cfg.Version, Secret: cfg.Secret, CORS: cfg.CORS,
-		Home: cfg.Home, SafePaths: cfg.SafePaths, SkipSafePaths: cfg.SkipSafePaths,
+		Home: cfg.Home, SafePaths: cfg.SafePaths,
 		UI: under(cfg.Home, cfg.UI), Metrics: scrape, Debug: cfg.Debug, Limits: cfg.Limits,
 	}, k, log)
 	if err != nil {

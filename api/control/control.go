@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -85,28 +84,17 @@ func (c *Controller) Close() {
 }
 
 func (c *Controller) settings(doc *configs.Document) api.Config {
-	safe, skip := safePaths(c.Input.Environ)
-	return api.Config{
+	next := api.Config{
 		Listen: doc.ExternalController, ListenTLS: doc.ExternalControllerTLS, Unix: doc.ExternalControllerUnix,
 		Certificate: doc.TLS.Certificate, PrivateKey: string(doc.TLS.PrivateKey),
-		Metrics: doc.Metrics.Listen, Secret: doc.Secret, UI: doc.ExternalUI, Home: c.Kernel.Home,
-		CORS:      rest.CORS{AllowOrigins: doc.CORS.AllowOrigins, AllowPrivateNetwork: doc.CORS.AllowPrivateNetwork},
-		SafePaths: safe, SkipSafePaths: skip,
+		Metrics: doc.Metrics.Listen, Secret: doc.Secret, Home: c.Kernel.Home, SafePaths: doc.SafePaths,
+		CORS:    rest.CORS{AllowOrigins: doc.CORS.AllowOrigins, AllowPrivateNetwork: doc.CORS.AllowPrivateNetwork},
 		Version: c.Version, Debug: strings.EqualFold(doc.LogLevel, "debug"),
 	}
-}
-
-// safePaths are the further folders that a client may name files in.
-func safePaths(environ []string) (paths []string, skip bool) {
-	for _, e := range environ {
-		switch name, value, _ := strings.Cut(e, "="); name {
-		case "SAFE_PATHS":
-			paths = filepath.SplitList(value)
-		case "SKIP_SAFE_PATH_CHECK":
-			skip = value == "1" || value == "true"
-		}
+	if doc.ExternalUI != "" && doc.Inside(doc.ExternalUI) {
+		next.UI = doc.ExternalUI
 	}
-	return paths, skip
+	return next
 }
 
 func same(a, b api.Config) bool {

@@ -47,7 +47,7 @@ var answers = []struct {
 	{"PUT", "/configs", `{"path":"/home/kernel/../x"}`, 400, "*"},
 	{"PUT", "/configs", `{"path":"/home/kernel2/x"}`, 400, "*"},
 	{"PUT", "/configs", `{"path":"/home/kernel/a.yaml"}`, 204, ""},
-	{"POST", "/configs/geo", "", 501, "*"},
+	{"POST", "/configs/geo", "", 204, ""},
 
 	{"GET", "/proxies/none", "", 404, unknown},
 	{"PUT", "/proxies/none", "x", 404, unknown},

@@ -18,9 +18,8 @@ type Config struct {
 	Secret  framework.Secret // "" for no authentication
 	CORS    CORS
 
-	Home          string   // PUT /configs takes files under it
-	SafePaths     []string // and under these
-	SkipSafePaths bool     // or from anywhere
+	Home      string   // PUT /configs takes files under it
+	SafePaths []string // and under these
 
 	UI      string       // a directory served under /ui, "" for none
 	Metrics http.Handler // GET /metrics, nil for none

@@ -96,9 +96,6 @@ func (a *API) checkPath(path string) error {
 	if !filepath.IsAbs(path) {
 		return errors.New("path is not a absolute path")
 	}
-	if a.cfg.SkipSafePaths {
-		return nil
-	}
 	allowed := make([]string, 0, 1+len(a.cfg.SafePaths))
 	for _, dir := range append([]string{a.cfg.Home}, a.cfg.SafePaths...) {
 		if dir == "" {
@@ -113,10 +110,11 @@ func (a *API) checkPath(path string) error {
 	return fmt.Errorf("path is not subpath of home directory or SAFE_PATHS: %s \n allowed paths: [%s]", path, strings.Join(allowed, " "))
 }
 
-// updateGeo loads the geo databases anew.
+// updateGeo loads the geo databases anew that the rules need. Where no rule
+// can need one, that is done.
 func (a *API) updateGeo(c echo.Context) error {
 	if a.Geo == nil {
-		return fail(c, http.StatusNotImplemented, "this kernel has no geo databases to update")
+		return c.NoContent(http.StatusNoContent)
 	}
 	return done(c, a.Geo.UpdateGeo(a.ctx), http.StatusInternalServerError)
 }

@@ -37,7 +37,6 @@ func Exceptions() map[string]Exception { return exceptions }
 var exceptions = map[string]Exception{
 	"configs-get":                 {Reason: "settings of inbounds that are not built", Skip: optionalConfigKeys},
 	"minimal-configs":             {Reason: "settings of inbounds that are not built", Skip: optionalConfigKeys},
-	"configs-geo":                 {Reason: "there are no geo databases yet; the error says so", Status: 501},
 	"configs-patch-err-null":      {Reason: "the peer crashes; null is taken for {}", Status: 204},
 	"configs-patch-ss-config":     {Reason: "the inbound is not built: the key is accepted and has no effect", Then: true},
 	"configs-patch-tuic-server":   {Reason: "mux-option is not shown", Then: true},
