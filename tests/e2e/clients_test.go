@@ -33,7 +33,7 @@ port: %d
 socks-port: %d
 external-controller: %%API%%
 log-level: debug
-hosts: {origin.test: 127.0.0.1, other.test: 127.0.0.1, six.test: "::1"}
+hosts: {+.test: 127.0.0.1, four.test: 127.0.4.1, six.test: "::1"}
 %s`, k.mixed, k.http, k.socks, more))
 	return k
 }

@@ -77,6 +77,8 @@ type connection struct {
 	Chains           []string
 	Rule             string
 	RulePayload      string
+
+	remote string // whom the origin sees, where holding found the flow
 }
 
 // flows are the entries of /connections that lead to port.
@@ -124,11 +126,12 @@ func holding(t testing.TB, k *harness.Culvert, o *origin, host string, args ...s
 	t.Helper()
 	cmd := curlCmd(t, context.Background(), append(args, "-N", o.url(host, "/hold"))...)
 	p := harness.RunCmd(t, cmd)
+	remote := ""
 	p.Until("curl has no answer", func() error {
-		if p.Output() != "held\n" {
-			return fmt.Errorf("output %q", p.Output())
-		}
-		return nil
+		_, err := fmt.Sscanf(p.Output(), "held for %s\n", &remote)
+		return err
 	})
-	return p, flow(t, k, o.port)
+	f := flow(t, k, o.port)
+	f.remote = remote
+	return p, f
 }

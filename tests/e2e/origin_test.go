@@ -106,9 +106,11 @@ func sum(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%d %x", n, h.Sum(nil))
 }
 
-// hold answers one line and keeps the answer open until the client goes away.
+// hold answers one line, who it is for, and keeps the answer open until the
+// client goes away.
 func hold(w http.ResponseWriter, r *http.Request) {
-	io.WriteString(w, "held\n")
+	remote, _, _ := net.SplitHostPort(r.RemoteAddr)
+	fmt.Fprintf(w, "held for %s\n", remote)
 	w.(http.Flusher).Flush()
 	<-r.Context().Done()
 }
