@@ -41,6 +41,8 @@ func TestDocumentEdges(t *testing.T) {
 		"duplicate key":          {"a: 1\nb:\n  c: 1\n  c: 2\n", `c.yaml:4:3: key "c" stands twice in one map, first at line 3`},
 		"tab":                    {"a:\n\tb: 1\n", "c.yaml:2: found character that cannot start any token"},
 		"unknown alias":          {"a: *x\n", "c.yaml:1: unknown anchor 'x' referenced"},
+		"unclosed list":          {"a: 1\nb: [x\nc: 2\n", "c.yaml:2: did not find expected ',' or ']'"},
+		"unclosed list, line 1":  {"a: [x\n", "c.yaml:2: did not find expected ',' or ']'"},
 		"alias in its anchor":    {"a: &x\n  b: *x\n", "c.yaml:2:6: alias *x stands inside its own anchor"},
 		"merge of text":          {"a:\n  <<: x\n", "c.yaml:2:7: << wants a map or a list of maps, got a single value"},
 		"merge of list of text":  {"a:\n  <<: [x]\n", "c.yaml:2:8: << wants a map or a list of maps, got a single value"},

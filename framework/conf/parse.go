@@ -52,7 +52,9 @@ func Parse(name string, data []byte) (*Tree, error) {
 }
 
 var (
-	yamlLine   = regexp.MustCompile(`^line (\d+): `)
+	yamlLine = regexp.MustCompile(`^line (\d+): `)
+	// What the library's parser says, which counts lines from 0, unlike its scanner.
+	yamlParser = regexp.MustCompile(`^(did not find expected (<|node content|',' or|key|'-')|found (undefined tag handle|duplicate %|incompatible YAML))`)
 	yamlAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
 )
 
@@ -64,6 +66,11 @@ func syntaxProblem(name string, data []byte, err error) Problem {
 	if m := yamlLine.FindStringSubmatch(msg); m != nil {
 		p.Place.Line, _ = strconv.Atoi(m[1])
 		p.Msg = msg[len(m[0]):]
+		if yamlParser.MatchString(p.Msg) {
+			p.Place.Line++
+		}
+	} else if yamlParser.MatchString(msg) {
+		p.Place.Line = 1
 	} else if m := yamlAnchor.FindStringSubmatch(msg); m != nil {
 		if before, _, ok := bytes.Cut(data, []byte("*"+m[1])); ok {
 			p.Place.Line = 1 + bytes.Count(before, []byte("\n"))
