@@ -82,7 +82,7 @@ func serve(in configs.Input, catalog *registry.Registry) error {
 	}
 	doc, err := configs.Load(in)
 	if err != nil {
-		return err
+		return control.Problems(in, catalog).Err()
 	}
 	kept, moved, err := store.Open(filepath.Join(in.Home, store.File))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/culvert-proxy/culvert/api/top"
@@ -95,27 +95,45 @@ func Test(in configs.Input, catalog kernel.Catalog, strict bool, out io.Writer) 
 	if in.Bytes == nil {
 		name = in.File
 	}
-	problems := testProblems(in, catalog)
-	for _, p := range problems {
+	found := Problems(in, catalog)
+	for _, p := range found {
 		fmt.Fprintln(out, p)
 	}
-	if len(problems.Errors()) > 0 || strict && len(problems) > 0 {
+	if len(found.Errors()) > 0 || strict && len(found) > 0 {
 		return fmt.Errorf("configuration file %s test failed", name)
 	}
 	fmt.Fprintf(out, "configuration file %s test is successful\n", name)
 	return nil
 }
 
-func testProblems(in configs.Input, catalog kernel.Catalog) conf.Problems {
+// Problems is all that is to be said of a configuration. It opens nothing.
+func Problems(in configs.Input, catalog kernel.Catalog) conf.Problems {
 	doc, err := configs.Load(in)
-	var problems conf.Problems
-	if errors.As(err, &problems) {
-		return problems
-	} else if err != nil {
-		return conf.Problems{{Place: conf.Place{File: filepath.Base(in.File)}, Msg: err.Error()}}
-	}
-	k := kernel.New(kernel.Config{Home: doc.Home, Catalog: catalog, Stats: stats.New(),
+	k := kernel.New(kernel.Config{Home: in.Home, Catalog: catalog, Stats: stats.New(),
 		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)})
 	defer k.Close(context.Background())
-	return k.Check(doc)
+	return problems(k, doc, err)
 }
+
+// problems adds what the kernel finds to what Load found, so that all mistakes
+// are shown at once. When a whole section cannot be read, what would name its
+// entries is not looked at.
+func problems(k *kernel.Kernel, doc *configs.Document, err error) conf.Problems {
+	var found conf.Problems
+	if err != nil && !errors.As(err, &found) {
+		return conf.Problems{{Msg: err.Error()}}
+	}
+	if doc == nil {
+		return found
+	}
+	if slices.ContainsFunc(found, func(p conf.Problem) bool { return slices.Contains(sections, p.Path) }) {
+		found = append(found, doc.Warnings...)
+	} else {
+		found = append(found, k.Check(doc)...)
+	}
+	found.Sort()
+	return slices.Compact(found)
+}
+
+// sections hold entries that others name.
+var sections = []string{"proxies", "proxy-groups", "sub-rules"}

@@ -125,7 +125,9 @@ func (c *Controller) Reload(ctx context.Context, r rest.ReloadRequest) error {
 		in.Base64, in.Bytes, in.File = "", nil, r.Path
 	}
 	doc, err := configs.Load(in)
-	if err == nil {
+	if err != nil {
+		err = problems(c.Kernel, doc, err).Err()
+	} else {
 		err = c.Kernel.Apply(ctx, doc, kernel.Options{KeepPorts: !r.Force})
 	}
 	if err != nil {

@@ -21,6 +21,7 @@ type plan struct {
 	groups    []nodeSpec
 	inbounds  []inboundSpec // of `listeners:`
 	names     []string      // members of GLOBAL, in order
+	broken    []string      // names of outbounds and groups with a mistake of their own
 
 	rules     *route.Table
 	rulesHash [32]byte
@@ -70,8 +71,10 @@ func (k *Kernel) check(doc *configs.Document) *plan {
 	p.checkReferences()
 	k.planRules(p)
 	k.planListeners(p)
+	p.checkTunnels()
 	p.hosts = newHostTable(doc.Hosts)
 	p.problems.Sort()
+	p.problems = slices.Compact(p.problems) // a key that two read is doubtful once
 	return p
 }
 
@@ -101,13 +104,16 @@ func (k *Kernel) planOutbounds(p *plan) {
 		common, problems := configs.DecodeProxy(n)
 		p.add(problems...)
 		if len(problems.Errors()) > 0 {
+			p.broken = append(p.broken, common.Name)
 			continue
 		}
 		s := nodeSpec{key: key{framework.KindOutbound, common.Name, common.Type, n.Hash()}, node: n, proxy: common}
-		if k.describeOutbound(p, &s) && p.unique(&s) {
-			p.outbounds = append(p.outbounds, s)
-			p.names = append(p.names, s.name)
+		if !k.describeOutbound(p, &s) || !p.unique(&s) {
+			p.broken = append(p.broken, s.name)
+			continue
 		}
+		p.outbounds = append(p.outbounds, s)
+		p.names = append(p.names, s.name)
 	}
 }
 
@@ -187,14 +193,20 @@ func (k *Kernel) planGroups(p *plan) {
 		common, problems := configs.DecodeGroup(n)
 		p.add(problems...)
 		if len(problems.Errors()) > 0 {
+			p.broken = append(p.broken, common.Name)
 			continue
 		}
 		s := nodeSpec{key: key{framework.KindGroup, common.Name, common.Type, n.Hash()}, node: n, group: common}
-		if k.describeGroup(p, &s) && p.unique(&s) {
-			s.members = p.membersOf(&s)
-			s.hash = sha256.Sum256([]byte(string(s.hash[:]) + strings.Join(s.members, "\x00"))) // include-all makes it another group when a proxy comes
-			p.groups = append(p.groups, s)
+		if !hasSource(&common) {
+			p.add(n.Errorf("has no members: want proxies, use or include-all"))
 		}
+		if !k.describeGroup(p, &s) || !p.unique(&s) {
+			p.broken = append(p.broken, s.name)
+			continue
+		}
+		s.members = p.membersOf(&s)
+		s.hash = sha256.Sum256([]byte(string(s.hash[:]) + strings.Join(s.members, "\x00"))) // include-all makes it another group when a proxy comes
+		p.groups = append(p.groups, s)
 	}
 	for i := range p.groups {
 		if p.groups[i].name != dispatch.Global {
@@ -227,6 +239,11 @@ func (k *Kernel) describeGroup(p *plan, s *nodeSpec) bool {
 	}
 	s.desc = d
 	return p.checkOwn(d, s.node.Source(conf.LooseCase, configs.GroupKeys()...), &s.source)
+}
+
+// hasSource says whether a group says where its members come from.
+func hasSource(c *configs.GroupCommon) bool {
+	return len(c.Proxies)+len(c.Use) > 0 || c.IncludeAll || c.IncludeAllProxies || c.IncludeAllProviders
 }
 
 // membersOf is the names in a group, in order, never empty. Whether they exist
@@ -273,9 +290,10 @@ func (p *plan) checkReferences() {
 	p.checkCycles()
 }
 
-// targets are all names that a rule may lead to.
+// targets are all names that a rule may lead to. One with a mistake of its own
+// is among them: that it is there is not the mistake.
 func (p *plan) targets() []string {
-	var names []string
+	names := slices.Clone(p.broken)
 	for _, list := range [][]nodeSpec{p.outbounds, p.groups} {
 		for i := range list {
 			names = append(names, list[i].name)

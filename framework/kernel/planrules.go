@@ -137,6 +137,16 @@ func (k *Kernel) planListeners(p *plan) {
 	}
 }
 
+// checkTunnels checks the names in `tunnels:`.
+func (p *plan) checkTunnels() {
+	targets := p.targets()
+	for _, t := range p.doc.Tunnels {
+		if t.Proxy != "" && !slices.Contains(targets, t.Proxy) {
+			p.add(unknownName(t.Node, t.Proxy, targets))
+		}
+	}
+}
+
 func (k *Kernel) describeInbound(p *plan, n conf.Node, s *inboundSpec) bool {
 	d, ok := k.Catalog.Lookup(framework.KindInbound, s.typ)
 	if !ok {
