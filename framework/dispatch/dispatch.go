@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/culvert-proxy/culvert/framework"
+	"github.com/culvert-proxy/culvert/framework/relay"
 	"github.com/culvert-proxy/culvert/framework/route"
 	"github.com/culvert-proxy/culvert/framework/session"
 	"github.com/culvert-proxy/culvert/framework/stats"
@@ -51,17 +52,11 @@ const (
 	Global = "GLOBAL"
 )
 
-// Relay moves the bytes of a stream until both directions have ended, closes
-// both ends, and counts in f. *relay.Relay is one.
-type Relay interface {
-	Stream(client, server Conn, head []byte, f *stats.Flow) error
-}
-
 // Dispatcher makes Handlers. It is made once and lives as long as the process.
 type Dispatcher struct {
 	stats    *stats.Stats
 	log      *slog.Logger
-	relay    Relay
+	relay    *relay.Relay
 	sessions *session.Table
 
 	snapshot atomic.Pointer[Snapshot]
@@ -71,7 +66,7 @@ type Dispatcher struct {
 }
 
 // New makes a Dispatcher. Publish must come before the first flow.
-func New(s *stats.Stats, log *slog.Logger, r Relay, t *session.Table) *Dispatcher {
+func New(s *stats.Stats, log *slog.Logger, r *relay.Relay, t *session.Table) *Dispatcher {
 	return &Dispatcher{stats: s, log: log, relay: r, sessions: t}
 }
 
@@ -140,9 +135,12 @@ func (d *Dispatcher) recovered(f *framework.Flow) {
 // panicked counts a panic and logs the first from each place.
 func (d *Dispatcher) panicked(r any, f *framework.Flow) {
 	d.stats.Refused(stats.FlowLabels{Network: f.Network.String(), Inbound: f.Inbound.Name, Reason: "panic"})
-	stack := string(debug.Stack())
+	d.logPanic(r, string(debug.Stack()), f.Inbound.Name)
+}
+
+func (d *Dispatcher) logPanic(r any, stack, inbound string) {
 	if d.panics.first(stack) {
-		d.log.Error("panic in a flow", "panic", r, "inbound", f.Inbound.Name, "stack", stack)
+		d.log.Error("panic in a flow", "panic", r, "inbound", inbound, "stack", stack)
 	}
 }
 

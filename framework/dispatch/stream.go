@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/culvert-proxy/culvert/framework"
+	"github.com/culvert-proxy/culvert/framework/relay"
 	"github.com/culvert-proxy/culvert/framework/stats"
 )
 
@@ -41,11 +42,16 @@ func (s *stream) Kill() {
 
 func (s *stream) exit() *Node { return s.visit.node }
 
-// HandleStream carries one stream and returns when it has ended.
+// HandleStream finds the way of one stream, dials, answers the client, and
+// returns when the flow is on its way or has failed. It owns in.Conn.
 func (p *Port) HandleStream(ctx context.Context, in framework.Stream, f *framework.Flow) {
 	defer p.d.recovered(f)
-	defer in.Conn.Close()
-
+	underway := false
+	defer func() {
+		if !underway {
+			in.Conn.Close()
+		}
+	}()
 	s, err := p.open(ctx, in, f)
 	if err != nil {
 		if in.Client != nil {
@@ -53,18 +59,26 @@ func (p *Port) HandleStream(ctx context.Context, in framework.Stream, f *framewo
 		}
 		return
 	}
-	err = errPanic
-	defer func() { s.finish(err) }()
-	if in.Client == nil {
-		err = p.d.relay.Stream(s.client, s.server, in.Head, &s.Flow)
-	} else if err = in.Client.Reply(nil); err == nil {
-		err = p.d.relay.Stream(s.client, s.server, in.Head, &s.Flow)
+	if in.Client != nil {
+		err = in.Client.Reply(nil)
 	}
+	underway = true
+	if err != nil {
+		s.Kill()
+		s.Ended(err)
+		return
+	}
+	p.d.relay.Start(s.client, s.server, in.Head, &s.Flow, s)
 }
 
-// finish ends an open flow, in whatever state err left it.
-func (s *stream) finish(err error) {
-	s.server.Close()
+// Ended closes the flow's entry and lets go of the outbound: both connections
+// are closed.
+func (s *stream) Ended(err error) {
+	var boom *relay.PanicError
+	if errors.As(err, &boom) {
+		s.visit.port.d.logPanic(boom.Value, string(boom.Stack), s.Inbound.Name)
+		err = errPanic
+	}
 	s.Close(reason(err))
 	s.visit.node.Lease.Release()
 }

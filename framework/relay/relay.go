@@ -8,9 +8,11 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -65,44 +67,83 @@ func (r *Relay) Close() error {
 	return nil
 }
 
-// Stream copies both ways until both directions have ended, closes both
-// connections and returns the first error that was no orderly end; the end of a
-// connection that was closed from outside is net.ErrClosed. head are bytes of
-// the client's that were read before: they go to server first and count as
-// bytes up. The end of one direction is passed on where the connection can say
-// so, with CloseWrite. f.Up and f.Down grow with every write and are exact
-// however the flow ends: they count what the receiving side took. Stream blocks,
-// uses the calling goroutine for one direction and one more for the other, and
-// owns client and server from the call on.
-func (r *Relay) Stream(client, server net.Conn, head []byte, f *stats.Flow) error {
-	s := stream{relay: r}
-	s.sides[0], s.sides[1] = client, server
-	if len(head) > 0 {
-		n, err := server.Write(head)
-		f.Up.Add(uint64(n))
-		if err != nil {
-			s.fail(err)
-		}
-	}
-	done := make(chan struct{})
-	go func() { // ends with the direction down
-		s.run(server, client, &f.Down)
-		close(done)
-	}()
-	s.run(client, server, &f.Up)
-	<-done
-	s.closeBoth()
-	return s.err
+// Ender is told how a stream ended: Ended gets the first error that was no
+// orderly end, net.ErrClosed for a connection that was closed from outside. It
+// is called once, when both connections are closed and all bytes are counted.
+type Ender interface{ Ended(err error) }
+
+// PanicError is the end of a stream whose connection panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
 }
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic in a connection: %v", e.Value) }
+
+// Start copies both ways until both directions have ended, closes both
+// connections and tells e. head are bytes of the client's that were read
+// before: they go to server first and count as bytes up. The end of one
+// direction is passed on where the connection can say so, with CloseWrite. f.Up
+// and f.Down grow with every write and are exact however the flow ends: they
+// count what the receiving side took.
+//
+// Start returns at once and owns client and server from the call on. Each
+// direction has a goroutine of its own: the caller's, with the stack that it
+// grew to dial, can end.
+func (r *Relay) Start(client, server net.Conn, head []byte, f *stats.Flow, e Ender) {
+	s := &stream{relay: r, ender: e}
+	s.sides[0], s.sides[1] = client, server
+	s.running.Store(2)
+	go s.direction(client, server, &f.Up, head)  // ends with the direction up
+	go s.direction(server, client, &f.Down, nil) // ends with the direction down
+}
+
+// Stream is Start that returns when the stream has ended, with what Ended got.
+func (r *Relay) Stream(client, server net.Conn, head []byte, f *stats.Flow) error {
+	w := make(waiter, 1)
+	r.Start(client, server, head, f, w)
+	return <-w
+}
+
+type waiter chan error
+
+func (w waiter) Ended(err error) { w <- err }
 
 // stream is one flow while it is relayed.
 type stream struct {
-	relay *Relay
-	sides [2]net.Conn
-	ended atomic.Int32 // directions that ended in order
+	relay   *Relay
+	ender   Ender
+	sides   [2]net.Conn
+	ended   atomic.Int32 // directions that ended in order
+	running atomic.Int32 // directions that did not return
 
 	once sync.Once // guards err, the first failure
 	err  error
+}
+
+// direction runs one way to its end. The last of the two ends the stream.
+func (s *stream) direction(src, dst net.Conn, count *atomic.Uint64, head []byte) {
+	defer s.leave()
+	if len(head) > 0 {
+		n, err := dst.Write(head)
+		count.Add(uint64(n))
+		if err != nil {
+			s.fail(err)
+			return
+		}
+	}
+	s.run(src, dst, count)
+}
+
+// leave ends a direction, a panic of one of its connections included.
+func (s *stream) leave() {
+	if r := recover(); r != nil {
+		s.fail(&PanicError{r, debug.Stack()})
+	}
+	if s.running.Add(-1) == 0 {
+		s.closeBoth()
+		s.ender.Ended(s.err)
+	}
 }
 
 // run copies from src to dst until src ends or one of them fails, and passes

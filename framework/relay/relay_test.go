@@ -36,7 +36,7 @@ func start(t *testing.T, r *Relay, ends func(*testing.T) (near, far net.Conn), h
 	deadline := time.Now().Add(wait)
 	client.SetDeadline(deadline)
 	server.SetDeadline(deadline)
-	go func() { f.done <- r.Stream(c, s, head, f.stats) }()
+	r.Start(c, s, head, f.stats, waiterOf(f.done))
 	t.Cleanup(func() {
 		client.Close()
 		server.Close()
@@ -382,5 +382,33 @@ func TestSlowReaderGetsAll(t *testing.T) {
 	}
 	if down := f.stats.Down.Load(); down != size {
 		t.Errorf("counted %d down, want %d", down, size)
+	}
+}
+
+// waiterOf sends a stream's end to a channel that holds one.
+type waiterOf chan error
+
+func (w waiterOf) Ended(err error) { w <- err }
+
+// brittle is a connection that panics when it is read.
+type brittle struct{ net.Conn }
+
+func (brittle) Read([]byte) (int, error) { panic("brittle") }
+
+func TestPanicOfAConnectionEndsItsStreamOnly(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	other, end := net.Pipe()
+	defer far.Close()
+	defer end.Close()
+
+	err := newRelay(t, Config{}).Stream(near, brittle{other}, nil, new(stats.Flow))
+
+	var boom *PanicError
+	if !errors.As(err, &boom) || boom.Value != "brittle" || len(boom.Stack) == 0 {
+		t.Fatalf("Stream = %v, want the panic with its stack", err)
+	}
+	if _, err := far.Read(make([]byte, 1)); err == nil {
+		t.Error("the client's side is still open")
 	}
 }

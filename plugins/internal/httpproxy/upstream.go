@@ -21,9 +21,8 @@ func (c *session) open(ctx context.Context, first []byte) *upstream {
 	near, far := newPipe(net.TCPAddrFromAddrPort(c.Local), net.TCPAddrFromAddrPort(c.Source))
 	u := &upstream{near: near, flow: c.flow, dialed: make(chan error, 1)}
 	u.in = reader{src: near, wait: near, pools: &c.server.pools}
-	go func() { // ends with the flow
+	go func() { // ends with the dial
 		c.server.Handler.HandleStream(ctx, framework.Stream{Conn: far, Head: first, Client: u}, &u.flow)
-		far.Close()
 		u.Reply(framework.ErrUnavailable) // for a flow that ended before its dial
 	}()
 	return u
