@@ -45,7 +45,9 @@ func isWell(t *testing.T, k open) {
 	for _, x := range []string{at("socks5h", k.mixed), at("http", k.mixed), at("socks4a", k.socks), at("http", k.http)} {
 		fetch(t, o.url("origin.test", "/echo"), "-x", x)
 	}
-	if got := resident(t, k.Culvert); got > residentLimit {
+	got := resident(t, k.Culvert)
+	t.Logf("takes up %d MiB", got>>20)
+	if got > residentLimit {
 		t.Errorf("takes up %d MiB, want at most %d", got>>20, residentLimit>>20)
 	}
 	if strings.Contains(k.Output(), "panic") {
@@ -210,26 +212,8 @@ func (f fill) Read(b []byte) (int, error) {
 func TestSmuggledRequestsDoNotReachTheOrigin(t *testing.T) {
 	t.Parallel()
 	k := startOpen(t, "")
-	var mu sync.Mutex // guards heard
-	var heard strings.Builder
-	o := listenTCP(t, func(c *net.TCPConn) {
-		c.SetDeadline(time.Now().Add(harness.Patience))
-		b := make([]byte, 4096)
-		for {
-			n, err := c.Read(b)
-			mu.Lock()
-			heard.Write(b[:n])
-			mu.Unlock()
-			if err != nil {
-				return
-			}
-			if strings.Contains(string(b[:n]), "\r\n\r\n") {
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-			}
-		}
-	})
-	host := fmt.Sprintf("127.0.0.1:%d", o.Port)
 	const prize = "SMUGGLED /prize HTTP/1.1\r\nHost: x\r\n\r\n"
+	const chunked = "Transfer-Encoding: chunked\r\n" // the head is right, the body is not
 
 	for _, c := range []struct{ name, fields, body string }{
 		{"length and chunks", "Content-Length: %d\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n" + prize},
@@ -247,49 +231,51 @@ func TestSmuggledRequestsDoNotReachTheOrigin(t *testing.T) {
 		{"chunked, but not last", "Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n" + prize},
 		{"chunked twice", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n" + prize},
 		{"chunked with a vertical tab", "Transfer-Encoding: \vchunked\r\n", "0\r\n\r\n" + prize},
-		{"a broken chunk size", "Transfer-Encoding: chunked\r\n", "zz\r\n\r\n" + prize},
-		{"a huge chunk size", "Transfer-Encoding: chunked\r\n", "fffffffffffffffff0\r\n" + prize},
-		{"a negative chunk size", "Transfer-Encoding: chunked\r\n", "-1\r\n" + prize},
-		{"a chunk without its end", "Transfer-Encoding: chunked\r\n", "1\r\nxyz0\r\n\r\n" + prize},
+		{"a broken chunk size", chunked, "zz\r\n\r\n" + prize},
+		{"a huge chunk size", chunked, "fffffffffffffffff0\r\n" + prize},
+		{"a negative chunk size", chunked, "-1\r\n" + prize},
+		{"a chunk without its end", chunked, "1\r\nxyz0\r\n\r\n" + prize},
 		{"a name that says it twice", "Host: x\r\nHost: y\r\nContent-Length: 0\r\n", prize},
 	} {
-		fields := c.fields
-		if strings.Contains(fields, "%d") {
-			fields = fmt.Sprintf(fields, len(c.body))
-		}
-		request := fmt.Sprintf("POST http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n%s", host, host, fields, c.body)
+		t.Run(c.name, func(t *testing.T) {
+			heard := &strings.Builder{}
+			answer := ""
+			t.Cleanup(func() { // when the origin has heard all
+				got := heard.String()
+				if strings.Contains(got, "SMUGGLED") {
+					t.Errorf("origin got %q", got)
+				}
+				if c.fields != chunked && (got != "" || !strings.HasPrefix(answer, "HTTP/1.1 400 ")) {
+					t.Errorf("answer %.60q, origin got %q, want 400 and nothing", answer, got)
+				}
+			})
+			host := listenTCP(t, func(conn *net.TCPConn) { answerHeads(conn, heard) }).String()
+			fields := strings.Replace(c.fields, "%d", strconv.Itoa(len(c.body)), 1)
+			request := fmt.Sprintf("POST http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n%s", host, host, fields, c.body)
 
-		answer, lived, err := attack(k.http, strings.NewReader(request))
+			got, lived, err := attack(k.http, strings.NewReader(request))
+			answer = got
 
-		if err != nil {
-			t.Errorf("%s: %v after %v, answer %q", c.name, err, lived, answer)
-		}
-		mu.Lock()
-		got := heard.String()
-		heard.Reset()
-		mu.Unlock()
-		switch up := strings.ToLower(got); {
-		case strings.Contains(up, "content-length") && strings.Contains(up, "transfer-encoding"),
-			strings.Count(up, "content-length:") > 1, strings.Contains(up, "\vchunked"), strings.Contains(up, " :"), strings.Contains(up, "\x00"):
-			t.Errorf("%s: origin got %q", c.name, got)
-		case strings.Contains(got, "SMUGGLED") && !strings.HasPrefix(strings.ToLower(answer), "http/1.1 4") && !carriesAsBody(got):
-			t.Errorf("%s: origin got %q", c.name, got)
-		}
+			if err != nil {
+				t.Errorf("%v after %v, answer %q", err, lived, answer)
+			}
+		})
 	}
 	isWell(t, k)
 }
 
-// carriesAsBody says whether the prize is inside the body that the head of the
-// request announces.
-func carriesAsBody(got string) bool {
-	head, body, _ := strings.Cut(got, "\r\n\r\n")
-	at := strings.Index(body, "SMUGGLED")
-	if strings.Contains(strings.ToLower(head), "transfer-encoding: chunked") {
-		end := strings.Index(body, "0\r\n\r\n")
-		return end < 0 || at < end
+// answerHeads answers each end of a head on c, and notes all that it hears.
+func answerHeads(c *net.TCPConn, heard *strings.Builder) {
+	c.SetDeadline(time.Now().Add(harness.Patience))
+	b := make([]byte, 4096)
+	for {
+		n, err := c.Read(b)
+		heard.Write(b[:n])
+		if err != nil {
+			return
+		}
+		if strings.Contains(string(b[:n]), "\r\n\r\n") {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
 	}
-	_, value, _ := strings.Cut(strings.ToLower(head), "content-length: ")
-	value, _, _ = strings.Cut(value, "\r\n")
-	n, err := strconv.Atoi(value)
-	return err == nil && at < n
 }
