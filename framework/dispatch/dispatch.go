@@ -61,13 +61,16 @@ type Dispatcher struct {
 
 	snapshot atomic.Pointer[Snapshot]
 	mode     atomic.Uint32
+	visits   sync.Pool // of *visit: what a flow needs until it is open
 	warn     limiter
 	panics   panics
 }
 
 // New makes a Dispatcher. Publish must come before the first flow.
 func New(s *stats.Stats, log *slog.Logger, r *relay.Relay, t *session.Table) *Dispatcher {
-	return &Dispatcher{stats: s, log: log, relay: r, sessions: t}
+	d := &Dispatcher{stats: s, log: log, relay: r, sessions: t}
+	d.visits.New = func() any { return new(visit) }
+	return d
 }
 
 // Publish puts s in force for flows that arrive from then on.

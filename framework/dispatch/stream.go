@@ -25,11 +25,12 @@ var (
 	errPanic     = errors.New("panic in a plugin")
 )
 
-// stream is one TCP flow: its entry in stats and what it was found to be, in
-// one allocation.
+// stream is one TCP flow that is open: its entry in stats and what ends it, in
+// one allocation. It lives as long as the flow, so it holds no more.
 type stream struct {
 	stats.Flow
-	visit  visit
+	d      *Dispatcher
+	node   *Node
 	client net.Conn
 	server net.Conn
 }
@@ -40,7 +41,7 @@ func (s *stream) Kill() {
 	s.server.Close()
 }
 
-func (s *stream) exit() *Node { return s.visit.node }
+func (s *stream) exit() *Node { return s.node }
 
 // HandleStream finds the way of one stream, dials, answers the client, and
 // returns when the flow is on its way or has failed. It owns in.Conn.
@@ -76,19 +77,23 @@ func (p *Port) HandleStream(ctx context.Context, in framework.Stream, f *framewo
 func (s *stream) Ended(err error) {
 	var boom *relay.PanicError
 	if errors.As(err, &boom) {
-		s.visit.port.d.logPanic(boom.Value, string(boom.Stack), s.Inbound.Name)
+		s.d.logPanic(boom.Value, string(boom.Stack), s.Inbound.Name)
 		err = errPanic
 	}
 	s.Close(reason(err))
-	s.visit.node.Lease.Release()
+	s.node.Lease.Release()
 }
 
 // open finds the way, dials, and enters the flow into the table. After an
 // error nothing is held.
 func (p *Port) open(ctx context.Context, in framework.Stream, f *framework.Flow) (*stream, error) {
-	s := &stream{client: in.Conn}
+	v := p.d.visits.Get().(*visit)
+	defer func() {
+		*v = visit{passed: v.passed[:0]}
+		p.d.visits.Put(v)
+	}()
+	s := &stream{d: p.d, client: in.Conn}
 	s.Flow.Flow, s.Start = *f, time.Now()
-	v := &s.visit
 	v.begin(ctx, p, &s.Flow.Flow)
 	if err := v.decide(s.Start); err != nil {
 		v.failed(err)
@@ -99,7 +104,7 @@ func (p *Port) open(ctx context.Context, in framework.Stream, f *framework.Flow)
 		v.failed(err)
 		return nil, err
 	}
-	s.server = server
+	s.server, s.node = server, v.node
 	v.fill(&s.Flow)
 	s.RemoteIP = addrOf(server.RemoteAddr())
 	if !s.DestinationIP.IsValid() && v.node.Type.Has(framework.CapDirect) {
@@ -107,7 +112,6 @@ func (p *Port) open(ctx context.Context, in framework.Stream, f *framework.Flow)
 	}
 	p.d.stats.Open(&s.Flow, s)
 	v.logOpen()
-	v.ctx = nil
 	return s, nil
 }
 
