@@ -56,7 +56,7 @@ func New(c Config) *Relay {
 	}
 	r := &Relay{idleAfterEnd: max(0, c.IdleAfterEnd)}
 	r.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
-	r.pipes.max = max(0, c.MaxPipes)
+	r.pipes.max = max(0, int64(c.MaxPipes))
 	return r
 }
 

@@ -41,17 +41,16 @@ func TestBulkGoesThroughAPipeThatComesBack(t *testing.T) {
 
 	bulkDown(t, start(t, r, tcpPair, nil), 16<<20)
 
-	r.pipes.mu.Lock()
-	idle, open := len(r.pipes.idle), r.pipes.open
-	r.pipes.mu.Unlock()
-	if idle == 0 || idle != open {
-		t.Errorf("%d pipes idle of %d open, want all and at least one", idle, open)
+	if r.pipes.open.Load() == 0 {
+		t.Error("no pipe was made")
 	}
 	r.Close()
 	r.Close()
-	bulkDown(t, start(t, r, tcpPair, nil), 2<<20) // a closed relay copies
-	if r.pipes.open != 0 {
-		t.Errorf("%d pipes open after Close", r.pipes.open)
+	bulkDown(t, start(t, r, tcpPair, nil), 2<<20)                            // a closed relay copies
+	for end := time.Now().Add(wait); r.pipes.open.Load() > 0; runtime.GC() { // under race, a sync.Pool loses some
+		if time.Now().After(end) {
+			t.Fatalf("%d pipes open after Close", r.pipes.open.Load())
+		}
 	}
 }
 
@@ -61,8 +60,8 @@ func TestWithoutPipesBytesAreCopied(t *testing.T) {
 
 	bulkDown(t, start(t, r, tcpPair, nil), 16<<20)
 
-	if r.pipes.open != 0 {
-		t.Errorf("%d pipes open", r.pipes.open)
+	if n := r.pipes.open.Load(); n != 0 {
+		t.Errorf("%d pipes open", n)
 	}
 }
 
@@ -160,7 +159,7 @@ func TestIdleFlowHoldsTwoDescriptorsAndLittleMemory(t *testing.T) {
 		}
 	}()
 
-	if n := countPipes(t); n != pipes {
+	if n := countPipes(t); n > pipes {
 		t.Errorf("%d pipe ends open, %d before the flows", n, pipes)
 	}
 	if n := runtime.NumGoroutine() - before; n > 2*flows {
@@ -199,7 +198,7 @@ func TestManyFlowsAtOnceShareFewPipes(t *testing.T) {
 	}
 	wg.Wait()
 
-	if r.pipes.open > 2 {
-		t.Errorf("%d pipes open, want at most 2", r.pipes.open)
+	if n := r.pipes.open.Load(); n > 2 {
+		t.Errorf("%d pipes open, want at most 2", n)
 	}
 }

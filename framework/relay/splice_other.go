@@ -8,7 +8,7 @@ import (
 )
 
 // pipes is empty where there is no splice.
-type pipes struct{ max int }
+type pipes struct{ max int64 }
 
 func (p *pipes) close() {}
 
