@@ -288,5 +288,7 @@ type members []string
 
 func (m members) Names() []string { return m }
 
-// Delay knows nothing: no member was tested.
-func (m members) Delay(string, string) (time.Duration, bool) { return 0, false }
+// Health, CarriesPackets and Changes know nothing: no member was tested.
+func (m members) Health(string, string) framework.Health { return framework.Health{Alive: true} }
+func (m members) CarriesPackets(string) bool             { return true }
+func (m members) Changes() uint64                        { return 0 }
