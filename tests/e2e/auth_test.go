@@ -27,28 +27,23 @@ const (
 	curlProxy     = 97 // SOCKS handshake failed
 )
 
-func TestUsersComeInWithTheirPassword(t *testing.T) {
-	t.Parallel()
-	own, nobody, global := harness.Port(t), harness.Port(t), harness.Port(t)
-	k := startOpen(t, fmt.Sprintf(`
-authentication: ["alice:wonder:land", "e:"]
-skip-auth-prefixes: [127.0.0.9/32]
-listeners:
-  - {name: own, type: mixed, listen: 127.0.0.1, port: %d, users: [{username: bob, password: builder}]}
-  - {name: nobody, type: mixed, listen: 127.0.0.1, port: %d, users: []}
-  - {name: global, type: mixed, listen: 127.0.0.1, port: %d}
-`, own, nobody, global))
-	o := newOrigin(t, "127.0.0.1")
+// The users of the tests: alice is known to all, bob to one listener.
+const alice, bob = "alice:wonder:land", "bob:builder"
 
-	const alice, bob = "alice:wonder:land", "bob:builder"
-	for _, c := range []struct {
-		name, scheme string
-		port         int
-		user         string
-		args         []string
-		code         int
-		status       string // of the proxy's answer to CONNECT, or of the answer
-	}{
+// userCase is one client at one inbound.
+type userCase struct {
+	name, scheme string
+	port         int
+	user         string
+	args         []string
+	code         int
+	status       string // of the proxy's answer to CONNECT, or of the answer
+}
+
+// userCases come to a kernel whose listeners have own users, an empty list of
+// them, and the global ones.
+func userCases(k open, own, nobody, global int) []userCase {
+	return []userCase{
 		{"connect", "http", k.http, alice, []string{"-p"}, 0, "200"},
 		{"connect without", "http", k.http, "", []string{"-p"}, curlReceive, "407"},
 		{"connect with a wrong password", "http", k.mixed, "alice:x", []string{"-p"}, curlReceive, "403"},
@@ -75,7 +70,23 @@ listeners:
 		{"a listener has global users", "http", global, "", nil, 0, "407"},
 		{"a listener lets global users in", "socks5h", global, alice, nil, 0, "200"},
 		{"a listener skips sources", "http", global, "", []string{"--interface", "127.0.0.9"}, 0, "200"},
-	} {
+	}
+}
+
+func TestUsersComeInWithTheirPassword(t *testing.T) {
+	t.Parallel()
+	own, nobody, global := harness.Port(t), harness.Port(t), harness.Port(t)
+	k := startOpen(t, fmt.Sprintf(`
+authentication: ["alice:wonder:land", "e:"]
+skip-auth-prefixes: [127.0.0.9/32]
+listeners:
+  - {name: own, type: mixed, listen: 127.0.0.1, port: %d, users: [{username: bob, password: builder}]}
+  - {name: nobody, type: mixed, listen: 127.0.0.1, port: %d, users: []}
+  - {name: global, type: mixed, listen: 127.0.0.1, port: %d}
+`, own, nobody, global))
+	o := newOrigin(t, "127.0.0.1")
+
+	for _, c := range userCases(k, own, nobody, global) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			args := []string{"-x", at(c.scheme, c.port), "-o", os.DevNull, "-w", "%{http_connect} %{http_code}", o.url("127.0.0.1", "/echo")}

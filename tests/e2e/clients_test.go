@@ -135,9 +135,17 @@ func TestPlainForwardKeepsTheMeaningOfRequests(t *testing.T) {
 			t.Errorf("origin saw %+v", s)
 		}
 	})
+}
+
+func TestPlainForwardServesAConnectionToItsEnd(t *testing.T) {
+	t.Parallel()
+	k := startOpen(t, "")
+	x := []string{"-x", at("http", k.http)}
+	o := newOrigin(t, "127.0.0.1")
+
 	t.Run("hop-by-hop fields stay here", func(t *testing.T) {
 		t.Parallel()
-		s := fetch(t, target, append(x, "-H", "Connection: x-mine", "-H", "X-Mine: 1", "-H", "X-Yours: 2", "-H", "Proxy-Authorization: Basic eDp5")...)
+		s := fetch(t, o.url("origin.test", "/echo"), append(x, "-H", "Connection: x-mine", "-H", "X-Mine: 1", "-H", "X-Yours: 2", "-H", "Proxy-Authorization: Basic eDp5")...)
 		if s.Header.Get("X-Mine") != "" || s.Header.Get("Proxy-Authorization") != "" || s.Header.Get("Proxy-Connection") != "" || s.Header.Get("X-Yours") != "2" {
 			t.Errorf("origin saw %v", s.Header)
 		}

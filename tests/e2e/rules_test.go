@@ -25,12 +25,19 @@ func systemName(t *testing.T) (name, ip string) {
 	return "", ""
 }
 
-func TestEachRuleTypeLeadsItsFlows(t *testing.T) {
-	t.Parallel()
-	a, b := microsocks(t, "127.0.2.1", false), microsocks(t, "127.0.2.2", false)
-	inName, inPort, forced, sub, srcPort := harness.Port(t), harness.Port(t), harness.Port(t), harness.Port(t), harness.Port(t)
-	atPort := newOrigin(t, "127.0.0.1")
-	k := startOpen(t, fmt.Sprintf(`
+// ruled is a kernel with two upstreams that the origin tells apart, and a rule
+// of each type.
+type ruled struct {
+	open
+	a, b                                 peer
+	inName, inPort, forced, sub, srcPort int // ports
+}
+
+func startRuled(t *testing.T, dstPort int) ruled {
+	t.Helper()
+	k := ruled{a: microsocks(t, "127.0.2.1", false), b: microsocks(t, "127.0.2.2", false), inName: harness.Port(t),
+		inPort: harness.Port(t), forced: harness.Port(t), sub: harness.Port(t), srcPort: harness.Port(t)}
+	k.open = startOpen(t, fmt.Sprintf(`
 proxies:
   - %s
   - %s
@@ -59,17 +66,23 @@ rules:
   - IP-CIDR6,::/64,DIRECT
   - NETWORK,tcp,REJECT
   - MATCH,REJECT
-`, outbound("A", "socks5", a, ""), outbound("B", "socks5", b, ""), inName, inPort, forced, sub, srcPort, atPort.port))
-	mixed := []string{"-x", at("socks5h", k.mixed)}
-	remote := map[string]string{"A": a.from, "B": b.from, "DIRECT": "127.0.0.1"}
+`, outbound("A", "socks5", k.a, ""), outbound("B", "socks5", k.b, ""),
+		k.inName, k.inPort, k.forced, k.sub, k.srcPort, dstPort))
+	return k
+}
 
-	for _, c := range []struct {
-		host   string // as curl says it
-		listen string // of the origin, "" is 127.0.0.1
-		args   []string
-		exit   string
-		rule   string
-	}{
+// ruleCase is a flow and the way that it takes.
+type ruleCase struct {
+	host   string // as curl says it
+	listen string // of the origin, "" is 127.0.0.1
+	args   []string
+	exit   string
+	rule   string
+}
+
+func ruleCases(k ruled) []ruleCase {
+	mixed := []string{"-x", at("socks5h", k.mixed)}
+	return []ruleCase{
 		{"exact.test", "", mixed, "A", "Domain(exact.test)"},
 		{"EXACT.Test", "", mixed, "A", "Domain(exact.test)"},
 		{"not-exact.test", "", mixed, "B", "IPCIDR(127.0.0.1/32)"},
@@ -81,14 +94,24 @@ rules:
 		{"four.test", "127.0.4.1", mixed, "A", "IPCIDR(127.0.4.1/32)"},
 		{"127.0.9.9", "127.0.9.9", mixed, "A", "IPCIDR(127.0.0.0/8)"},
 		{"127.0.0.1", "", append(mixed, "--interface", "127.0.5.5"), "B", "SrcIPCIDR(127.0.5.0/24)"},
-		{"127.0.0.1", "", append(mixed, "--local-port", fmt.Sprint(srcPort)), "A", fmt.Sprintf("SrcPort(%d)", srcPort)},
-		{"127.0.0.1", "", []string{"-x", at("socks5", inPort)}, "A", fmt.Sprintf("InPort(%[1]d-%[1]d/%[2]d)", srcPort, inPort)},
-		{"127.0.0.1", "", []string{"-x", at("http", inName)}, "B", "InName(side door)"},
+		{"127.0.0.1", "", append(mixed, "--local-port", fmt.Sprint(k.srcPort)), "A", fmt.Sprintf("SrcPort(%d)", k.srcPort)},
+		{"127.0.0.1", "", []string{"-x", at("socks5", k.inPort)}, "A", fmt.Sprintf("InPort(%[1]d-%[1]d/%[2]d)", k.srcPort, k.inPort)},
+		{"127.0.0.1", "", []string{"-x", at("http", k.inName)}, "B", "InName(side door)"},
 		{"127.0.0.1", "", []string{"-x", at("socks4", k.mixed)}, "A", "InType(SOCKS4)"},
-		{"exact.test", "", []string{"-x", at("socks5h", forced)}, "B", "()"},
-		{"exact.test", "", []string{"-x", at("socks5h", sub)}, "B", "Domain(exact.test)"},
-		{"a.keyword.test", "", []string{"-x", at("socks5h", sub)}, "DIRECT", "()"},
-	} {
+		{"exact.test", "", []string{"-x", at("socks5h", k.forced)}, "B", "()"},
+		{"exact.test", "", []string{"-x", at("socks5h", k.sub)}, "B", "Domain(exact.test)"},
+		{"a.keyword.test", "", []string{"-x", at("socks5h", k.sub)}, "DIRECT", "()"},
+	}
+}
+
+func TestEachRuleTypeLeadsItsFlows(t *testing.T) {
+	t.Parallel()
+	atPort := newOrigin(t, "127.0.0.1")
+	k := startRuled(t, atPort.port)
+	mixed := []string{"-x", at("socks5h", k.mixed)}
+	remote := map[string]string{"A": k.a.from, "B": k.b.from, "DIRECT": "127.0.0.1"}
+
+	for _, c := range ruleCases(k) {
 		t.Run(c.host+" "+c.rule, func(t *testing.T) {
 			t.Parallel()
 			if c.listen == "" {
@@ -102,7 +125,7 @@ rules:
 	t.Run("destination port", func(t *testing.T) {
 		t.Parallel()
 		_, f := holding(t, k.Culvert, atPort, "127.0.0.1", mixed...)
-		checkFlow(t, f, "B", fmt.Sprintf("DstPort(%d)", atPort.port), b.from)
+		checkFlow(t, f, "B", fmt.Sprintf("DstPort(%d)", atPort.port), k.b.from)
 	})
 	t.Run("a rule with no-resolve waits for no name", func(t *testing.T) {
 		t.Parallel()
@@ -111,13 +134,13 @@ rules:
 		if ip == "::1" {
 			checkFlow(t, f, "DIRECT", "IPCIDR(::/64)", "::1")
 		} else {
-			checkFlow(t, f, "A", "IPCIDR(127.0.0.0/8)", a.from)
+			checkFlow(t, f, "A", "IPCIDR(127.0.0.0/8)", k.a.from)
 		}
 	})
 	t.Run("a datagram passes outbounds without UDP", func(t *testing.T) {
 		t.Parallel()
 		server := echoUDP(t)
-		x := associate(t, sub)
+		x := associate(t, k.sub)
 		x.ask(t, "other.test", server.Port, "hello")
 		checkFlow(t, flow(t, k.Culvert, server.Port), "DIRECT", "()", "")
 	})
