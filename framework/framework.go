@@ -70,8 +70,9 @@ type Inbound interface {
 	io.Closer
 }
 
-// Handler takes what an inbound accepted. Both calls block until the flow, or
-// for packets the server, has ended, and close what they were given.
+// Handler takes what an inbound accepted, and closes it when it has ended.
+// HandleStream returns when the flow is on its way or was refused, so that the
+// inbound's goroutine can end; HandlePackets returns when the server has ended.
 type Handler interface {
 	HandleStream(ctx context.Context, s Stream, f *Flow)
 	HandlePackets(ctx context.Context, s PacketServer, o Origin)
@@ -126,12 +127,33 @@ type Selector interface {
 	Selected() string // the choice, "" when none was made
 }
 
-// Members is what a group may know of its members.
+// Members is what a group may know of its members. It is safe for concurrent
+// use and allocates nothing.
 type Members interface {
 	Names() []string // in order, never empty; not to be changed
-	// Delay is the member's last health result for url: ok is false before the
-	// first test; delay is 0 for a member that failed.
-	Delay(name, url string) (delay time.Duration, ok bool)
+	// Health is what the tests of a member with url found. Tests of groups that
+	// are members went through them.
+	Health(name, url string) Health
+	// CarriesPackets says whether a UDP flow through the member finds an
+	// outbound for it.
+	CarriesPackets(name string) bool
+	// Changes moves whenever one of the other methods may answer differently,
+	// so that a group may keep what it worked out until then.
+	Changes() uint64
+}
+
+// Health is what the tests of a member with one URL found.
+type Health struct {
+	// Alive is the outcome of the last test with the URL, else of the last with
+	// any URL; true before the first.
+	Alive bool
+	Tests []Tested // with the URL: the last 10, oldest first; not to be changed
+}
+
+// Tested is the result of one test.
+type Tested struct {
+	At    time.Time
+	Delay time.Duration // whole milliseconds, 1 to 65535; 0 when it failed
 }
 
 // Result is how a dial through a member went.

@@ -6,7 +6,10 @@ import (
 	"slices"
 
 	"github.com/culvert-proxy/culvert/framework"
+	"github.com/culvert-proxy/culvert/plugins/group/fallback"
+	"github.com/culvert-proxy/culvert/plugins/group/loadbalance"
 	selectgroup "github.com/culvert-proxy/culvert/plugins/group/select"
+	"github.com/culvert-proxy/culvert/plugins/group/urltest"
 	httpin "github.com/culvert-proxy/culvert/plugins/inbound/http"
 	"github.com/culvert-proxy/culvert/plugins/inbound/mixed"
 	"github.com/culvert-proxy/culvert/plugins/inbound/socks"
@@ -31,7 +34,7 @@ func All() []framework.Descriptor {
 		[]framework.Descriptor{
 			mixed.Descriptor(), socks.Descriptor(), httpin.Descriptor(),
 			direct.Descriptor(), compatible.Descriptor(), socks5.Descriptor(), http.Descriptor(),
-			selectgroup.Descriptor(),
+			selectgroup.Descriptor(), urltest.Descriptor(), fallback.Descriptor(), loadbalance.Descriptor(),
 		},
 		reject.Descriptors(), pass.Descriptors(),
 		domain.Descriptors(), ip.Descriptors(), port.Descriptors(), network.Descriptors(), inbound.Descriptors(), match.Descriptors(), dscp.Descriptors(),
