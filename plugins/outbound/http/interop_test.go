@@ -82,6 +82,12 @@ func TestSquid(t *testing.T) {
 				access = squidAuth(t)
 			}
 			at := outboundtest.Program(t, "squid", func(port string) []string {
+				t.Cleanup(func() { // after squid has ended: it leaves its shared memory when it is killed
+					left, _ := filepath.Glob("/dev/shm/t" + port + "-*")
+					for _, path := range left {
+						os.Remove(path)
+					}
+				})
 				log := filepath.Join(t.TempDir(), "cache.log")
 				return []string{"-N", "-n", "t" + port, "-f", write(t, "squid.conf", squidConfig+"%s", port, log, access)}
 			})
