@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -98,6 +99,7 @@ func serve(in configs.Input, catalog *registry.Registry) error {
 	}
 	c.Serve(context.Background(), doc)
 	c.Greet(os.Stderr)
+	debug.FreeOSMemory() // what start-up left is most of the heap of an idle kernel
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
