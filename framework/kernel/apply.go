@@ -139,7 +139,7 @@ func (k *Kernel) build(ctx context.Context, p *plan) (map[string]*instance, erro
 				next[s.name] = have
 				continue
 			}
-			node, err := k.buildNode(ctx, s)
+			node, err := k.buildNode(ctx, s, p.doc.Profile.StoreSelected)
 			if err != nil {
 				for _, inst := range made {
 					closeNode(inst.node)
@@ -154,7 +154,8 @@ func (k *Kernel) build(ctx context.Context, p *plan) (map[string]*instance, erro
 	return next, nil
 }
 
-func (k *Kernel) buildNode(ctx context.Context, s *nodeSpec) (*dispatch.Node, error) {
+// buildNode makes one; stored says whether choices on disk count.
+func (k *Kernel) buildNode(ctx context.Context, s *nodeSpec, stored bool) (*dispatch.Node, error) {
 	if s.kind == framework.KindOutbound {
 		out, err := framework.Build[framework.Outbound](ctx, s.desc, k.outboundHost(s), s.source)
 		if err != nil {
@@ -168,13 +169,13 @@ func (k *Kernel) buildNode(ctx context.Context, s *nodeSpec) (*dispatch.Node, er
 	}
 	n := dispatch.NewGroup(s.name, s.desc, g, members(s.members))
 	n.NoPackets = s.group.DisableUDP
-	k.restore(n)
+	k.restore(n, stored)
 	return n, nil
 }
 
 // restore gives a group the member that was chosen for it: the choice in force
 // before the apply, else the stored one.
-func (k *Kernel) restore(n *dispatch.Node) {
+func (k *Kernel) restore(n *dispatch.Node, stored bool) {
 	sel, ok := n.Group.(framework.Selector)
 	if !ok {
 		return
@@ -185,7 +186,7 @@ func (k *Kernel) restore(n *dispatch.Node) {
 			choice = old.Selected()
 		}
 	}
-	if choice == "" {
+	if choice == "" && stored {
 		choice = k.Store.Selected(n.Name)
 	}
 	if choice != "" {
