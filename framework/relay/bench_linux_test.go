@@ -4,9 +4,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/culvert-proxy/culvert/framework/stats"
 )
@@ -80,5 +85,69 @@ func BenchmarkShort(b *testing.B) {
 	const flows = 2000
 	for _, atOnce := range []int{1, 64} {
 		b.Run(fmt.Sprint(atOnce), func(b *testing.B) { contest(b, "short", atOnce, flows, flows, "flows") })
+	}
+}
+
+// BenchmarkIdle parks 500 flows that have carried a little both ways, and
+// reports what one costs this process: heap, stacks and the runtime's own. The
+// far ends are bare descriptors, which cost it nothing.
+func BenchmarkIdle(b *testing.B) {
+	const flows = 500
+	for b.Loop() {
+		r := New(Config{})
+		before := memory()
+		var wg sync.WaitGroup
+		var pairs []*Pair
+		for range flows {
+			c, client := rawPair(b)
+			s, server := rawPair(b)
+			pairs = append(pairs, NewPair(c, s))
+			wg.Go(func() { r.Stream(c, s, nil, new(stats.Flow)) })
+			carry(b, client, server)
+			carry(b, server, client)
+			b.Cleanup(func() { unix.Close(client); unix.Close(server) })
+		}
+		b.ReportMetric((memory()-before)/flows, "B/flow")
+		for _, p := range pairs {
+			p.Kill()
+		}
+		wg.Wait()
+		r.Close()
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func memory() float64 {
+	runtime.GC()
+	runtime.GC() // the second empties the pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapInuse + m.StackInuse + m.OtherSys)
+}
+
+// rawPair is a connection and the bare descriptor at its other end.
+func rawPair(b *testing.B) (near net.Conn, far int) {
+	b.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fds[0]), "near")
+	defer f.Close()
+	if near, err = net.FileConn(f); err != nil {
+		b.Fatal(err)
+	}
+	return near, fds[1]
+}
+
+// carry sends a little from one bare end to the other.
+func carry(b *testing.B, from, to int) {
+	b.Helper()
+	msg := make([]byte, 500)
+	if _, err := unix.Write(from, msg); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := unix.Read(to, msg); err != nil {
+		b.Fatal(err)
 	}
 }

@@ -31,8 +31,9 @@ type Config struct {
 	// the other has ended: 0 is five minutes, negative is for ever. Before
 	// that there is no bound, and dead peers are found by TCP keep-alive.
 	IdleAfterEnd time.Duration
-	// MaxPipes is how many pipes there may be, in use and idle: 0 is 48,
-	// negative is none. A flow that gets none copies. Only Linux has them.
+	// MaxPipes is how many pipes of 1 MiB there may be, in use and idle: 0 is
+	// 256 for root and 48 for others, whose pipes the system counts; negative
+	// is none. A flow that gets none copies. Only Linux has them.
 	MaxPipes int
 }
 
@@ -53,6 +54,9 @@ func New(c Config) *Relay {
 		// Chosen: pipe-user-pages-soft lets a user without privileges have 64
 		// of this size; the rest is for that user's other programs.
 		c.MaxPipes = 48
+		if os.Geteuid() == 0 {
+			c.MaxPipes = 256
+		}
 	}
 	r := &Relay{idleAfterEnd: max(0, c.IdleAfterEnd)}
 	r.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
