@@ -23,6 +23,9 @@ type peer struct {
 // The user that peers with a password know.
 const peerUser, peerPassword = "tester", "correct-horse"
 
+// peerHash is peerPassword as crypt(3) stores it, by openssl passwd -6.
+const peerHash = "$6$culvert$YoZPQsrddHSoCF.xfvIGS134QPiI3jnLMkYhO30dYvSxhqen7b7OYOCH2H8UAePCTsp.CVHLL2QsEXNDrtu0q0"
+
 // peerFile writes a file that a peer may read under another user, too.
 func peerFile(t testing.TB, name, text string) string {
 	t.Helper()
@@ -89,18 +92,12 @@ func asSystemWithUser(t testing.TB) []string {
 	t.Helper()
 	unshare := require.Tool(t, "unshare")
 	require.That(t, exec.Command(unshare, "-m", "true").Run() == nil, "mount namespaces")
-	cmd := exec.Command(require.Tool(t, "openssl"), "passwd", "-6", "-stdin")
-	cmd.Stdin = strings.NewReader(peerPassword)
-	hash, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	users, err := os.ReadFile("/etc/passwd")
 	if err != nil {
 		t.Fatal(err)
 	}
 	passwd := peerFile(t, "passwd", string(users)+peerUser+":x:54321:54321::/:/bin/false\n")
-	shadow := peerFile(t, "shadow", fmt.Sprintf("%s:%s:19000:0:99999:7:::\n", peerUser, strings.TrimSpace(string(hash))))
+	shadow := peerFile(t, "shadow", fmt.Sprintf("%s:%s:19000:0:99999:7:::\n", peerUser, peerHash))
 	script := fmt.Sprintf(`mount --bind %s /etc/passwd && mount --bind %s /etc/shadow && exec "$@"`, passwd, shadow)
 	return []string{unshare, "-m", "sh", "-c", script, "sh"}
 }
