@@ -95,7 +95,7 @@ func BenchmarkIdle(b *testing.B) {
 	const flows = 500
 	for b.Loop() {
 		r := New(Config{})
-		before := memory()
+		before, stacksBefore := memory()
 		var wg sync.WaitGroup
 		var pairs []*Pair
 		for range flows {
@@ -107,7 +107,9 @@ func BenchmarkIdle(b *testing.B) {
 			carry(b, server, client)
 			b.Cleanup(func() { unix.Close(client); unix.Close(server) })
 		}
-		b.ReportMetric((memory()-before)/flows, "B/flow")
+		all, stacks := memory()
+		b.ReportMetric((all-before)/flows, "B/flow")
+		b.ReportMetric((stacks-stacksBefore)/flows, "stack-B/flow")
 		for _, p := range pairs {
 			p.Kill()
 		}
@@ -117,12 +119,12 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func memory() float64 {
+func memory() (all, stacks float64) {
 	runtime.GC()
 	runtime.GC() // the second empties the pools
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return float64(m.HeapInuse + m.StackInuse + m.OtherSys)
+	return float64(m.HeapInuse + m.StackInuse + m.OtherSys), float64(m.StackInuse)
 }
 
 // rawPair is a connection and the bare descriptor at its other end.

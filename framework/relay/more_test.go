@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -149,4 +151,55 @@ func TestWithoutABoundSilenceIsKept(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestSlowReaderGetsAll(t *testing.T) {
+	t.Parallel()
+	const size = 8 << 20
+	f := start(t, newRelay(t, Config{}), tcpPair, nil)
+	f.client.(*net.TCPConn).SetReadBuffer(32 << 10)
+
+	sent := make(chan []byte, 1)
+	go func() { sent <- send(t, f.server, size, 3) }()
+	h := sha256.New()
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f.client}, make([]byte, 7000))
+	f.client.Close()
+
+	if want := <-sent; err != nil || !bytes.Equal(h.Sum(nil), want) {
+		t.Errorf("got %d bytes, %v", n, err)
+	}
+	if err := f.ended(t); err != nil {
+		t.Errorf("stream: %v", err)
+	}
+	if down := f.stats.Down.Load(); down != size {
+		t.Errorf("counted %d down, want %d", down, size)
+	}
+}
+
+// waiterOf sends a stream's end to a channel that holds one.
+type waiterOf chan error
+
+func (w waiterOf) Ended(err error) { w <- err }
+
+// brittle is a connection that panics when it is read.
+type brittle struct{ net.Conn }
+
+func (brittle) Read([]byte) (int, error) { panic("brittle") }
+
+func TestPanicOfAConnectionEndsItsStreamOnly(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	other, end := net.Pipe()
+	defer far.Close()
+	defer end.Close()
+
+	err := newRelay(t, Config{}).Stream(near, brittle{other}, nil, new(stats.Flow))
+
+	var boom *PanicError
+	if !errors.As(err, &boom) || boom.Value != "brittle" || len(boom.Stack) == 0 {
+		t.Fatalf("Stream = %v, want the panic with its stack", err)
+	}
+	if _, err := far.Read(make([]byte, 1)); err == nil {
+		t.Error("the client's side is still open")
+	}
 }
