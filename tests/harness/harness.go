@@ -36,6 +36,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	cmd := exec.Command("go", "build", "-o", path, "github.com/culvert-proxy/culvert")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
 	return path, nil
