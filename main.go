@@ -97,12 +97,12 @@ func serve(in configs.Input, catalog *registry.Registry) error {
 	if err := k.Apply(context.Background(), doc, kernel.Options{}); err != nil {
 		return err
 	}
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	c.Serve(context.Background(), doc)
 	c.Greet(os.Stderr)
 	debug.FreeOSMemory() // what start-up left is most of the heap of an idle kernel
 
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	for s := range signals {
 		if s != syscall.SIGHUP {
 			break
@@ -111,9 +111,10 @@ func serve(in configs.Input, catalog *registry.Registry) error {
 	}
 	log.Info("stopping", "flows", k.Stats.OpenFlows())
 	c.Close()
+	signal.Reset(os.Interrupt, syscall.SIGTERM) // a second one ends the process at once
+	signal.Ignore(syscall.SIGHUP)
 	ctx, cancel := context.WithTimeout(context.Background(), drainOnStop)
 	defer cancel()
-	go func() { <-signals; cancel() }() // a second signal ends the drain
 	k.Close(ctx)
 	return nil
 }

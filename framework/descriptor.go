@@ -33,6 +33,7 @@ const (
 	CapDirect   Cap = "direct"    // outbound: destinations are dialled from here, names resolved as direct ones
 	CapPass     Cap = "pass"      // outbound: as a target, matching goes on; a sub-rule is left
 	CapPassRule Cap = "pass-rule" // outbound: as a target, matching goes on with the next rule, in a sub-rule too
+	CapReject   Cap = "reject"    // outbound: refuses by policy; packets to it are dropped without asking it
 	CapTested   Cap = "tested"    // group: picks by health, so its members are tested
 	CapNeedIP   Cap = "need-ip"   // rule: needs the destination's address, unless no-resolve or src is given
 )

@@ -8,14 +8,19 @@ import (
 	"strings"
 
 	"github.com/culvert-proxy/culvert/api"
+	"github.com/culvert-proxy/culvert/framework/stats"
 )
 
 // Console is where log lines go: short ones on a terminal, and lines that
 // machines read elsewhere.
 func Console(out *os.File) slog.Handler {
+	terminal := isTerminal(out)
 	opt := &slog.HandlerOptions{Level: slog.LevelDebug - 4, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey && isTerminal(out) {
-			return slog.String("time", a.Value.Time().Format("15:04:05"))
+		switch {
+		case a.Key == slog.TimeKey && terminal:
+			return slog.String(slog.TimeKey, a.Value.Time().Format("15:04:05"))
+		case a.Key == slog.LevelKey && a.Value.Any() == stats.LevelFlow:
+			return slog.Any(slog.LevelKey, slog.LevelInfo) // as dashboards show it
 		}
 		return a
 	}}

@@ -49,6 +49,10 @@ func (r packetRouter) Route(ctx context.Context, f *framework.Flow) (route sessi
 		v.failed(err)
 		return session.Route{}, err
 	}
+	if v.node.Type.Has(framework.CapReject) {
+		v.failed(framework.ErrRejected)
+		return session.Route{Drop: true, Release: v.node.Lease.Release}, nil
+	}
 	v.fill(&s.Flow)
 	r.port.d.stats.Open(&s.Flow, s)
 	v.logOpen()

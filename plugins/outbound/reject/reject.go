@@ -24,7 +24,7 @@ func Descriptor() framework.Descriptor {
 		framework.WithLabel("Reject"),
 		framework.WithSummary("refuses every flow"),
 		framework.WithStability(framework.Beta),
-		framework.WithCaps(framework.CapPacket))
+		framework.WithCaps(framework.CapPacket, framework.CapReject))
 }
 
 // Drop describes reject-drop: every dial succeeds and leads nowhere.
@@ -33,7 +33,7 @@ func Drop() framework.Descriptor {
 		framework.WithLabel("RejectDrop"),
 		framework.WithSummary("swallows every flow and stays silent"),
 		framework.WithStability(framework.Beta),
-		framework.WithCaps(framework.CapPacket))
+		framework.WithCaps(framework.CapPacket, framework.CapReject))
 }
 
 // New makes a reject outbound.
