@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-proxy/culvert/configs"
 	"github.com/culvert-proxy/culvert/framework"
 	"github.com/culvert-proxy/culvert/framework/dispatch"
+	"github.com/culvert-proxy/culvert/framework/health"
 	"github.com/culvert-proxy/culvert/framework/route"
 )
 
@@ -105,6 +106,7 @@ func (k *Kernel) apply(ctx context.Context, doc *configs.Document, opt Options) 
 	}
 	k.enforce(&st.General)
 	k.publish(p, next, old)
+	k.startTests(p, next)
 	st.ports = k.syncInbounds(ctx, &st.General, p.inbounds)
 	k.state.Store(st)
 
@@ -112,6 +114,7 @@ func (k *Kernel) apply(ctx context.Context, doc *configs.Document, opt Options) 
 	k.nodes = next
 	for name, inst := range gone {
 		if next[name] != inst {
+			k.stopTests(inst)
 			k.retire(inst, opt.CutNow)
 		}
 	}
@@ -139,14 +142,14 @@ func (k *Kernel) build(ctx context.Context, p *plan) (map[string]*instance, erro
 				next[s.name] = have
 				continue
 			}
-			node, err := k.buildNode(ctx, s, p.doc.Profile.StoreSelected)
+			inst := &instance{key: s.key, id: newID(), health: new(health.Node)}
+			err := k.buildNode(ctx, s, inst, p.doc.Profile.StoreSelected)
 			if err != nil {
 				for _, inst := range made {
 					closeNode(inst.node)
 				}
 				return nil, fmt.Errorf("%s %q: %w", s.kind, s.name, err)
 			}
-			inst := &instance{key: s.key, node: node, id: newID()}
 			made = append(made, inst)
 			next[s.name] = inst
 		}
@@ -154,23 +157,26 @@ func (k *Kernel) build(ctx context.Context, p *plan) (map[string]*instance, erro
 	return next, nil
 }
 
-// buildNode makes one; stored says whether choices on disk count.
-func (k *Kernel) buildNode(ctx context.Context, s *nodeSpec, stored bool) (*dispatch.Node, error) {
+// buildNode makes the node of inst; stored says whether choices on disk count.
+func (k *Kernel) buildNode(ctx context.Context, s *nodeSpec, inst *instance, stored bool) error {
 	if s.kind == framework.KindOutbound {
 		out, err := framework.Build[framework.Outbound](ctx, s.desc, k.outboundHost(s), s.source)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return dispatch.NewOutbound(s.name, s.desc, out, k.Stats), nil
+		inst.node = dispatch.NewOutbound(s.name, s.desc, out, k.Stats)
+		return nil
 	}
 	g, err := framework.Build[framework.Group](ctx, s.desc, k.host(s.kind, s.name, s.desc), s.source)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n := dispatch.NewGroup(s.name, s.desc, g, members(s.members))
-	n.NoPackets = s.group.DisableUDP
-	k.restore(n, stored)
-	return n, nil
+	g, inst.group = k.watchGroup(g)
+	inst.members = &memberView{k, s.members}
+	inst.node = dispatch.NewGroup(s.name, s.desc, g, inst.members)
+	inst.node.NoPackets = s.group.DisableUDP
+	k.restore(inst.node, stored)
+	return nil
 }
 
 // restore gives a group the member that was chosen for it: the choice in force
@@ -190,7 +196,7 @@ func (k *Kernel) restore(n *dispatch.Node, stored bool) {
 		choice = k.Store.Selected(n.Name)
 	}
 	if choice != "" {
-		sel.Select(choice, members{choice}) // it counts again when such a member is there
+		sel.Select(choice, &memberView{k, []string{choice}}) // it counts again when such a member is there
 	}
 }
 
@@ -201,11 +207,15 @@ func (k *Kernel) publish(p *plan, next map[string]*instance, old *State) {
 		p.rules = old.plan.rules
 		enable(p.rules)
 	}
+	results := make(map[string]*health.Node, len(next))
 	s := &dispatch.Snapshot{Rules: p.rules, Nodes: map[string]*dispatch.Node{}, Hosts: p.hosts, Resolver: ruleResolver{k}}
 	for name, inst := range next {
 		s.Nodes[name] = inst.node
+		results[name] = inst.health
 	}
+	k.results.Store(&results)
 	k.dispatcher.Publish(s)
+	k.tester.Changed()
 }
 
 // enable switches all rules on again: switching off lasts until a reload.
@@ -267,11 +277,11 @@ func infos(p *plan, built map[string]*instance) map[string]Info {
 	m := map[string]Info{}
 	for i := range p.outbounds {
 		s := &p.outbounds[i]
-		m[s.name] = Info{Proxy: s.proxy, ID: built[s.name].id}
+		m[s.name] = Info{Proxy: s.proxy, ID: built[s.name].id, Health: built[s.name].health}
 	}
 	for i := range p.groups {
 		s := &p.groups[i]
-		m[s.name] = Info{Group: &s.group}
+		m[s.name] = Info{Group: &s.group, Health: built[s.name].health, TestURL: testURL(s), Expected: s.tests.Expected}
 	}
 	return m
 }
@@ -283,13 +293,3 @@ func newID() string {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
-
-// members is a group's list of names.
-type members []string
-
-func (m members) Names() []string { return m }
-
-// Health, CarriesPackets and Changes know nothing: no member was tested.
-func (m members) Health(string, string) framework.Health { return framework.Health{Alive: true} }
-func (m members) CarriesPackets(string) bool             { return true }
-func (m members) Changes() uint64                        { return 0 }

@@ -187,6 +187,7 @@ func TestFlowThatDialsIsCutWithItsOutbound(t *testing.T) {
 	wait(t, h.dialing)
 
 	h.apply(t, fmt.Sprintf("mixed-port: %d", port), kernel.Options{CutNow: true})
+	h.apply(t, fmt.Sprintf("mixed-port: %d\nproxies: [{name: b, type: probe, tag: b}]", port)) // by its end the first cut has been
 	close(h.dial)
 
 	if c := wait(t, opened); c.SetDeadline(time.Now().Add(patience)) != nil || alive(c) && !ended(c) {

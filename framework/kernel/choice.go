@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/culvert-proxy/culvert/framework"
 )
@@ -27,14 +28,43 @@ func (k *Kernel) Select(group, member string) error {
 	if member == "" {
 		return fmt.Errorf("%q: %w", member, framework.ErrNotMember)
 	}
+	if slices.Contains(n.Members.Names(), member) {
+		k.testPin(n, member)
+	}
 	if err := sel.Select(member, n.Members); err != nil {
 		return err
 	}
-	if !k.State().Document.Profile.StoreSelected || k.Store == nil {
+	k.storeChoice(group, member)
+	return nil
+}
+
+// Unpin clears the pin of a group that picks by itself. Errors: ErrNotFound,
+// ErrNotSelector for all others.
+func (k *Kernel) Unpin(group string) error {
+	n := k.Snapshot().Nodes[group]
+	if n == nil {
+		return fmt.Errorf("%q: %w", group, ErrNotFound)
+	}
+	sel, ok := n.Group.(framework.Selector)
+	if !ok || !n.Type.Has(framework.CapTested) {
+		return fmt.Errorf("%q: %w", group, ErrNotSelector)
+	}
+	if sel.Selected() == "" && k.Store.Selected(group) == "" {
 		return nil
+	}
+	if err := sel.Select("", n.Members); err != nil {
+		return err
+	}
+	k.storeChoice(group, "")
+	return nil
+}
+
+// storeChoice keeps a choice on disk where profile.store-selected says so.
+func (k *Kernel) storeChoice(group, member string) {
+	if !k.State().Document.Profile.StoreSelected || k.Store == nil {
+		return
 	}
 	if err := k.Store.SetSelected(group, member); err != nil {
 		k.Log.Warn("selection is not stored", "group", group, "err", err)
 	}
-	return nil
 }

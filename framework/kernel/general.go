@@ -84,6 +84,7 @@ func (k *Kernel) enforce(g *General) {
 	k.general.Store(g)
 	mode, _ := dispatch.ParseMode(g.Mode)
 	k.dispatcher.SetMode(mode)
+	k.tester.SetUnified(g.UnifiedDelay)
 	k.Level.Set(levels[strings.ToLower(g.LogLevel)])
 	k.admission.rules.Store(newAdmissionRules(g.Authentication, g.SkipAuthPrefixes, g.LanAllowedIPs, g.LanDisallowedIPs))
 	k.dials.Store(dialer.Global{

@@ -8,6 +8,7 @@ package kernel
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"io"
 	"log/slog"
 	"maps"
@@ -21,6 +22,7 @@ import (
 	"github.com/culvert-proxy/culvert/framework/conf"
 	"github.com/culvert-proxy/culvert/framework/dialer"
 	"github.com/culvert-proxy/culvert/framework/dispatch"
+	"github.com/culvert-proxy/culvert/framework/health"
 	"github.com/culvert-proxy/culvert/framework/relay"
 	"github.com/culvert-proxy/culvert/framework/session"
 	"github.com/culvert-proxy/culvert/framework/stats"
@@ -42,6 +44,8 @@ type Config struct {
 	Store   *store.Store   // nil keeps nothing
 	// Drain is how long flows may stay on what was taken out: 0 is 5 minutes.
 	Drain time.Duration
+	// TestRoots vouch for the https targets of delay tests; nil is the system's.
+	TestRoots *x509.CertPool
 }
 
 // Kernel is the program without its plugins. Its methods are safe for
@@ -55,6 +59,8 @@ type Kernel struct {
 	dials      dialer.Settings
 	general    atomic.Pointer[General] // the settings in force
 	state      atomic.Pointer[State]
+	tester     *health.Tester
+	results    atomic.Pointer[map[string]*health.Node] // by name, of all outbounds and groups
 
 	ctx    context.Context // ends when Close cuts what is left
 	cancel context.CancelFunc
@@ -84,19 +90,28 @@ type Info struct {
 	Proxy configs.ProxyCommon
 	Group *configs.GroupCommon // nil for an outbound
 	ID    string               // a UUID, stable for the life of the instance; "" for a group
+
+	Health   *health.Node    // what tests of it found
+	TestURL  string          // of a group: with which its members are tested
+	Expected health.Statuses // of a group: those of a good test
 }
 
 // instance is a built outbound or group.
 type instance struct {
 	key
-	node *dispatch.Node
-	id   string
+	node   *dispatch.Node
+	id     string
+	health *health.Node // what tests of it found
+
+	members *memberView   // of a group
+	group   *watched      // of a group
+	watch   *health.Watch // of a group whose members are tested
 }
 
 // New makes a Kernel that has nothing in force and listens nowhere.
 func New(c Config) *Kernel {
 	c.Drain = cmp.Or(c.Drain, 5*time.Minute)
-	k := &Kernel{Config: c, relay: relay.New(relay.Config{}), nodes: map[string]*instance{}, inbounds: map[string]*inbound{}}
+	k := &Kernel{Config: c, relay: relay.New(relay.Config{}), tester: health.New(c.TestRoots), nodes: map[string]*instance{}, inbounds: map[string]*inbound{}}
 	k.dispatcher = dispatch.New(c.Stats, c.Log, k.relay, session.New(session.Config{}))
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.admission.rules.Store(newAdmissionRules(nil, nil, nil, nil))
@@ -134,6 +149,7 @@ func (k *Kernel) Close(ctx context.Context) {
 	k.drainFlows(ctx)
 	k.cancel()
 	for _, inst := range k.nodes {
+		k.stopTests(inst)
 		inst.node.Lease.Retire(func() { closeNode(inst.node) })
 	}
 	k.tasks.Wait()

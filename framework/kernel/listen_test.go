@@ -88,7 +88,9 @@ func TestNobodyIsRefusedWhileListenersTakeOver(t *testing.T) {
 					failed.Add(1)
 					t.Errorf("answer %q", line)
 				}
-				c.Close()
+				if c != nil {
+					c.Close()
+				}
 			}
 		})
 	}

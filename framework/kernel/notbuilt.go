@@ -20,8 +20,8 @@ var (
 		"sudoku": "Sudoku", "masque": "Masque", "trusttunnel": "TrustTunnel", "shadowquic": "ShadowQuic",
 		"openvpn": "OpenVPN", "tailscale": "Tailscale", "zerotier": "ZeroTier", "gost-relay": "GostRelay",
 	}
-	notBuiltGroups = map[string]string{
-		"url-test": "URLTest", "fallback": "Fallback", "load-balance": "LoadBalance", "relay": "Relay",
+	notBuiltGroups = map[string]struct{ label, instead string }{
+		"relay": {"Relay", "set dialer-proxy on the proxies to chain them"},
 	}
 	// The value is the keys that must be there, as the facts have them.
 	notBuiltInbounds = map[string][]string{

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"github.com/culvert-proxy/culvert/framework"
 	"github.com/culvert-proxy/culvert/framework/conf"
 	"github.com/culvert-proxy/culvert/framework/dispatch"
+	"github.com/culvert-proxy/culvert/framework/health"
 	"github.com/culvert-proxy/culvert/framework/route"
 )
 
@@ -47,6 +47,7 @@ type nodeSpec struct {
 	proxy   configs.ProxyCommon // of an outbound
 	group   configs.GroupCommon // of a group
 	members []string            // of a group
+	tests   health.Plan         // of a group; without Members
 }
 
 // inboundSpec is an inbound to be.
@@ -188,98 +189,11 @@ func (p *plan) unique(s *nodeSpec) bool {
 	return false
 }
 
-func (k *Kernel) planGroups(p *plan) {
-	for _, n := range p.doc.ProxyGroups {
-		common, problems := configs.DecodeGroup(n)
-		p.add(problems...)
-		if len(problems.Errors()) > 0 {
-			p.broken = append(p.broken, common.Name)
-			continue
-		}
-		s := nodeSpec{key: key{framework.KindGroup, common.Name, common.Type, n.Hash()}, node: n, group: common}
-		if !hasSource(&common) {
-			p.add(n.Errorf("has no members: want proxies, use or include-all"))
-		}
-		if !k.describeGroup(p, &s) || !p.unique(&s) {
-			p.broken = append(p.broken, s.name)
-			continue
-		}
-		s.members = p.membersOf(&s)
-		s.hash = sha256.Sum256([]byte(string(s.hash[:]) + strings.Join(s.members, "\x00"))) // include-all makes it another group when a proxy comes
-		p.groups = append(p.groups, s)
-	}
-	for i := range p.groups {
-		if p.groups[i].name != dispatch.Global {
-			p.names = append(p.names, p.groups[i].name)
-		}
-	}
-	if p.spec(dispatch.Global) == nil {
-		d, _ := k.Catalog.Lookup(framework.KindGroup, "select")
-		hash := sha256.Sum256([]byte(strings.Join(p.names, "\x00")))
-		p.groups = append(p.groups, nodeSpec{key: key{framework.KindGroup, dispatch.Global, "select", hash},
-			desc: d, source: anything{}, members: p.names, group: configs.GroupCommon{Name: dispatch.Global, Type: "select", Proxies: p.names}})
-	}
-}
-
-// describeGroup finds the type of a group and checks its own keys. A type that
-// is not built picks as select does.
-func (k *Kernel) describeGroup(p *plan, s *nodeSpec) bool {
-	d, ok := k.Catalog.Lookup(framework.KindGroup, s.typ)
-	if label, known := notBuiltGroups[s.typ]; known && !ok {
-		p.add(s.node.Get("type").Warnf("groups of type %q are not built yet: this one uses its first member until another is picked by hand", s.typ))
-		if d, ok = k.Catalog.Lookup(framework.KindGroup, "select"); ok {
-			d.Label = label
-			s.desc, s.source = d, anything{}
-			return true
-		}
-	}
-	if !ok {
-		p.add(unknownType(s.node, "group", s.typ, k.types(framework.KindGroup, notBuiltGroups)))
-		return false
-	}
-	s.desc = d
-	return p.checkOwn(d, s.node.Source(conf.LooseCase, configs.GroupKeys()...), &s.source)
-}
-
-// hasSource says whether a group says where its members come from.
-func hasSource(c *configs.GroupCommon) bool {
-	return len(c.Proxies)+len(c.Use) > 0 || c.IncludeAll || c.IncludeAllProxies || c.IncludeAllProviders
-}
-
-// membersOf is the names in a group, in order, never empty. Whether they exist
-// is checked when all names are known.
-func (p *plan) membersOf(s *nodeSpec) []string {
-	members := slices.Clone(s.group.Proxies)
-	if s.group.IncludeAll || s.group.IncludeAllProxies {
-		var all []string
-		for i := range p.outbounds {
-			if p.outbounds[i].node.Exists() {
-				all = append(all, p.outbounds[i].name)
-			}
-		}
-		slices.Sort(all)
-		members = append(members, all...)
-	}
-	if len(members) == 0 {
-		return []string{"COMPATIBLE"}
-	}
-	return members
-}
-
 // checkReferences checks what names name: members and dialer-proxy.
 func (p *plan) checkReferences() {
 	known := p.targets()
 	for i := range p.groups {
-		s := &p.groups[i]
-		for j, name := range s.group.Proxies {
-			if !s.node.Exists() || name == dispatch.Global || slices.Contains(known, name) {
-				if name == dispatch.Global && s.node.Exists() {
-					p.add(s.node.Get("proxies").At(j).Errorf("GLOBAL holds all groups and cannot be a member"))
-				}
-				continue
-			}
-			p.add(unknownName(s.node.Get("proxies").At(j), name, known))
-		}
+		p.checkGroup(&p.groups[i], known)
 	}
 	for i := range p.outbounds {
 		s := &p.outbounds[i]
