@@ -34,6 +34,7 @@ const (
 	messageEach = 100 * time.Millisecond
 )
 
+// It runs alone: it measures what the process holds and how long reloads take.
 func TestReloadsUnderLoadAreNotNoticed(t *testing.T) {
 	s := size{flows: 500, sessions: 20, reloads: 200}
 	if testing.Short() {
