@@ -15,7 +15,6 @@ var notBuilt = []struct{ path, inert string }{
 	{"tproxy-port", ""},
 	{"ss-config", ""},
 	{"vmess-config", ""},
-	{"unified-delay", ""},
 	{"find-process-mode", "off"},
 	{"global-client-fingerprint", ""},
 	{"global-ua", ""},

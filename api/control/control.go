@@ -102,7 +102,7 @@ func same(a, b api.Config) bool {
 }
 
 func (c *Controller) deps() rest.Kernel {
-	k := rest.Kernel{Stats: c.Kernel.Stats, Logs: c.Logs, Configs: c, Applier: c, Proxies: c, Selector: c, Rules: c}
+	k := rest.Kernel{Stats: c.Kernel.Stats, Logs: c.Logs, Configs: c, Applier: c, Proxies: c, Selector: c, Rules: c, Delays: c}
 	if c.Kernel.Store != nil {
 		k.Storage = c.Kernel.Store
 	}

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/culvert-proxy/culvert/api/rest"
@@ -40,13 +41,16 @@ func show(snap *dispatch.Snapshot, st *kernel.State, n *dispatch.Node) rest.Prox
 		TFO: info.Proxy.TFO, MPTCP: info.Proxy.MPTCP, Interface: info.Proxy.InterfaceName,
 		RoutingMark: info.Proxy.RoutingMark, DialerProxy: info.Proxy.DialerProxy, ProviderName: n.Provider, ID: info.ID,
 	}
+	if info.Health != nil {
+		p.Alive, p.History, p.Extra = info.Health.Alive(), delays(info.Health.Tests()), byURL(info.Health.URLs())
+	}
 	if n.Group == nil {
 		return p
 	}
 	p.ID = ""
 	p.Group = &rest.Group{All: n.Members.Names(), Now: snap.Now(n.Name), ExpectedStatus: "*"}
 	if g := info.Group; g != nil {
-		p.Group.Hidden, p.Group.Icon, p.Group.TestURL = g.Hidden, g.Icon, g.URL
+		p.Group.Hidden, p.Group.Icon, p.Group.TestURL = g.Hidden, g.Icon, info.TestURL
 		p.Group.ExpectedStatus = cmp.Or(g.ExpectedStatus, "*")
 		p.Group.EmptyFallback = g.EmptyFallback
 		p.Group.OnlyProviders = len(g.Proxies) == 0
@@ -64,15 +68,11 @@ func (c *Controller) Select(_ context.Context, group, member string) error {
 
 // Unfix clears a pin, as rest.Selector. A select group has none.
 func (c *Controller) Unfix(group string) error {
-	n := c.Kernel.Snapshot().Nodes[group]
-	if n == nil {
-		return rest.ErrNotFound
-	}
-	s, ok := n.Group.(framework.Selector)
-	if !ok || n.Type.Label == "Selector" {
+	err := c.Kernel.Unpin(group)
+	if errors.Is(err, kernel.ErrNotSelector) {
 		return rest.ErrNotFixable
 	}
-	return s.Select("", n.Members)
+	return selectError(err)
 }
 
 // Rules are the rules in force, as rest.Rules.

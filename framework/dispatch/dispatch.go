@@ -209,11 +209,13 @@ type through struct {
 func (d *Dispatcher) Through(name string) framework.Dialer { return through{d, name} }
 
 func (t through) DialStream(ctx context.Context, to framework.Addr) (Conn, error) {
-	ctx, n, err := t.enter(ctx, framework.TCP, to)
+	ctx, n, passed, err := t.enter(ctx, framework.TCP, to)
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	c, err := n.Outbound.DialStream(ctx, to)
+	report(passed, n, framework.Result{Network: framework.TCP, Took: time.Since(began), Err: err})
 	if err != nil {
 		n.Lease.Release()
 		return nil, err
@@ -222,11 +224,13 @@ func (t through) DialStream(ctx context.Context, to framework.Addr) (Conn, error
 }
 
 func (t through) DialPacket(ctx context.Context, to framework.Addr) (framework.PacketConn, error) {
-	ctx, n, err := t.enter(ctx, framework.UDP, to)
+	ctx, n, passed, err := t.enter(ctx, framework.UDP, to)
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	c, err := n.Outbound.DialPacket(ctx, to)
+	report(passed, n, framework.Result{Network: framework.UDP, Took: time.Since(began), Err: err})
 	if err != nil {
 		n.Lease.Release()
 		return nil, err
@@ -234,20 +238,20 @@ func (t through) DialPacket(ctx context.Context, to framework.Addr) (framework.P
 	return &leasedPacketConn{PacketConn: c, lease: &n.Lease}, nil
 }
 
-// enter finds the outbound and takes a hold on it.
-func (t through) enter(ctx context.Context, network framework.Network, to framework.Addr) (context.Context, *Node, error) {
-	ctx, err := nested(ctx)
-	if err != nil {
-		return ctx, nil, err
+// enter finds the outbound, through the groups in passed, and takes a hold on
+// it.
+func (t through) enter(ctx context.Context, network framework.Network, to framework.Addr) (_ context.Context, exit *Node, passed []*Node, err error) {
+	if ctx, err = nested(ctx); err != nil {
+		return ctx, nil, nil, err
 	}
 	f := framework.Flow{Network: network, Destination: to, Inbound: framework.Origin{Type: "Inner"}}
 	for {
-		n, _, err := t.d.Snapshot().exit(t.name, &f, nil)
+		n, passed, err := t.d.Snapshot().exit(t.name, &f, nil)
 		if err != nil {
-			return ctx, nil, err
+			return ctx, nil, nil, err
 		}
 		if n.Lease.Acquire() {
-			return ctx, n, nil
+			return ctx, n, passed, nil
 		}
 	}
 }

@@ -156,9 +156,13 @@ func (v *visit) report(took time.Duration, err error) {
 	if len(v.passed) == 0 {
 		return
 	}
-	r := framework.Result{Network: v.flow.Network, Took: took, Err: err}
-	name := v.node.Name
-	for _, g := range slices.Backward(v.passed) {
+	report(v.passed, v.node, framework.Result{Network: v.flow.Network, Took: took, Err: err})
+}
+
+// report tells groups, the outermost first, how a dial through exit went.
+func report(passed []*Node, exit *Node, r framework.Result) {
+	name := exit.Name
+	for _, g := range slices.Backward(passed) {
 		g.Group.Report(name, r)
 		name = g.Name
 	}

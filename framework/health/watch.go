@@ -30,7 +30,7 @@ type Plan struct {
 	Spec
 	Interval  time.Duration   // between rounds; 0 is none but those asked for
 	Lazy      bool            // no round while the group was not used for an Interval
-	MaxFailed int             // failed dials within Timeout that force a round
+	MaxFailed int             // failed dials within Timeout that force a round; 0: none do
 	Members   func() []Member // to test, each once
 }
 
@@ -147,26 +147,36 @@ func (w *Watch) run(done chan struct{}, fresh time.Time) {
 	close(done)
 }
 
-// Dialled tells how a dial through the group's member went. It is on the flow
-// path: a dial that worked costs a store and two loads, one that failed may
-// start tests of the member, and of all members after several.
-func (w *Watch) Dialled(member string, err error) {
-	now := time.Now()
-	w.used.Store(now.UnixNano())
+// Use says that a flow went through the group. It is on the flow path.
+func (w *Watch) Use() {
+	w.used.Store(time.Now().UnixNano())
 	if w.skipped.Load() && w.skipped.CompareAndSwap(true, false) {
 		select {
 		case w.wake <- struct{}{}:
 		default:
 		}
 	}
-	switch {
-	case err != nil:
-		w.count(now, member, err)
-	case w.failing.Load():
-		w.mu.Lock()
-		w.failed = 0
-		w.failing.Store(false)
-		w.mu.Unlock()
+}
+
+// Dialled tells how a dial through a member went. One that worked costs a
+// load; one that failed may start tests of the member, and of all members
+// after several. Errors that are no node's fault do not count.
+func (w *Watch) Dialled(member string, err error) {
+	if err == nil {
+		if w.failing.Load() {
+			w.mu.Lock()
+			w.failed = 0
+			w.failing.Store(false)
+			w.mu.Unlock()
+		}
+		return
+	}
+	switch framework.Classify(err) {
+	case nil, framework.ErrRejected, framework.ErrUnsupported:
+		return
+	}
+	if w.plan.MaxFailed > 0 {
+		w.count(time.Now(), member, err)
 	}
 }
 
