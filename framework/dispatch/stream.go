@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -57,6 +58,7 @@ func (p *Port) HandleStream(ctx context.Context, in framework.Stream, f *framewo
 	if err != nil {
 		if in.Client != nil {
 			in.Client.Reply(err)
+			sayGoodbye(in.Conn)
 		}
 		return
 	}
@@ -70,6 +72,24 @@ func (p *Port) HandleStream(ctx context.Context, in framework.Stream, f *framewo
 		return
 	}
 	p.d.relay.Start(s.client, s.server, in.Head, &s.Flow, s)
+}
+
+// A client that still sends when its connection closes is reset, and may lose
+// the answer with it. So a connection that was answered is read on a little;
+// chosen: a second and a buffer are more than a request needs.
+const (
+	goodbyeTime  = time.Second
+	goodbyeBytes = 64 << 10
+)
+
+// sayGoodbye ends the sending half of c and takes what the client still sends.
+func sayGoodbye(c net.Conn) {
+	half, ok := c.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.SetReadDeadline(time.Now().Add(goodbyeTime))
+	io.CopyN(io.Discard, c, goodbyeBytes)
 }
 
 // Ended closes the flow's entry and lets go of the outbound: both connections
