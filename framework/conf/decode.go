@@ -14,7 +14,8 @@ import (
 // than anybody reads.
 const maxProblems = 1000
 
-// Decode fills the struct that into points to and runs its Validate. A key
+// Decode fills the struct that into points to and runs its Validate; a
+// NodeReader reads n itself. A key
 // that the document does not have keeps the value that into holds. Keys that
 // neither into nor foreign know are warnings. All problems are returned,
 // sorted; without an error among them into is complete.
@@ -22,6 +23,11 @@ func (n Node) Decode(into any, m Mode, foreign ...string) Problems {
 	v := reflect.ValueOf(into)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		panic(fmt.Sprintf("conf: Decode into %T, want a pointer", into))
+	}
+	if r, ok := into.(NodeReader); ok {
+		p := r.ReadNode(n.opened(), m, foreign)
+		p.Sort()
+		return p
 	}
 	d := &decoder{mode: m, types: &fieldCache{}}
 	if n.t != nil {
