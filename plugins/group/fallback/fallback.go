@@ -3,6 +3,7 @@
 package fallback
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,7 +31,7 @@ func Default() Config { return Config{URL: "https://www.gstatic.com/generate_204
 
 // New makes one instance.
 func New(_ context.Context, _ framework.Host, c Config) (framework.Group, error) {
-	return &group{url: c.URL}, nil
+	return &group{url: cmp.Or(c.URL, Default().URL)}, nil
 }
 
 type group struct {
@@ -80,7 +81,7 @@ func (g *group) pinned(m framework.Members, c *standing.Choice) bool {
 		c.Pin = nil
 		return false
 	}
-	return h.Alive && !c.Marks.Suspect(*c.Pin, h, c.At)
+	return h.Alive && c.Marks.Of(*c.Pin, h, c.At) == standing.Trusted
 }
 
 // first is the first member that works. One that comes and goes is passed over
@@ -88,7 +89,7 @@ func (g *group) pinned(m framework.Members, c *standing.Choice) bool {
 func (g *group) first(m framework.Members, c *standing.Choice) string {
 	for _, name := range m.Names() {
 		h := m.Health(name, g.url)
-		if h.Alive && (name == c.Stay || standing.Steady(h)) && !c.Marks.Suspect(name, h, c.At) {
+		if h.Alive && (name == c.Stay || standing.Steady(h)) && c.Marks.Of(name, h, c.At) == standing.Trusted {
 			return name
 		}
 	}
@@ -103,7 +104,7 @@ func (g *group) alive(m framework.Members, c *standing.Choice) string {
 		h := m.Health(name, g.url)
 		switch {
 		case !h.Alive:
-		case !c.Marks.Suspect(name, h, c.At):
+		case c.Marks.Of(name, h, c.At) == standing.Trusted:
 			return name
 		case doubtful == "":
 			doubtful = name

@@ -4,6 +4,7 @@
 package loadbalance
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -38,7 +39,7 @@ func Default() Config {
 
 // New makes one instance.
 func New(_ context.Context, _ framework.Host, c Config) (framework.Group, error) {
-	g := &group{url: c.URL}
+	g := &group{url: cmp.Or(c.URL, Default().URL)}
 	switch c.Strategy {
 	case roundRobin:
 		g.pick = new(turns).pick
@@ -89,7 +90,7 @@ func (v *view) real() bool { return v.flow.Destination.IsValid() }
 func (v *view) usable(i int) bool {
 	name := v.names[i]
 	h := v.members.Health(name, v.url)
-	return h.Alive && v.carries(name) && !v.marks.Suspect(name, h, v.now)
+	return h.Alive && v.carries(name) && v.marks.Of(name, h, v.now) == standing.Trusted
 }
 
 func (v *view) carries(name string) bool {

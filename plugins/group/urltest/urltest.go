@@ -4,6 +4,7 @@
 package urltest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -48,7 +49,7 @@ func Default() Config { return Config{URL: "https://www.gstatic.com/generate_204
 
 // New makes one instance.
 func New(_ context.Context, _ framework.Host, c Config) (framework.Group, error) {
-	return &group{url: c.URL, tolerance: float64(c.Tolerance)}, nil
+	return &group{url: cmp.Or(c.URL, Default().URL), tolerance: float64(c.Tolerance)}, nil
 }
 
 type group struct {
@@ -86,9 +87,8 @@ func (g *group) choose(m framework.Members) string {
 		}
 		c.Stay = old.Stay
 	}
-	c.Stay = g.best(m, c)
-	c.Name = c.Stay
-	if c.Pin != nil && g.alive(*c.Pin, m) && !c.Marks.Suspect(*c.Pin, m.Health(*c.Pin, g.url), c.At) {
+	c.Stay, c.Name = g.best(m, c)
+	if c.Pin != nil && g.alive(*c.Pin, m) && c.Standing(m, g.url, *c.Pin) == standing.Trusted {
 		c.Name = *c.Pin
 	}
 	g.choice.Store(c)
@@ -99,37 +99,46 @@ func (g *group) alive(name string, m framework.Members) bool {
 	return slices.Contains(m.Names(), name) && m.Health(name, g.url).Alive
 }
 
-// best is the member to stay with: the one before unless it is gone, dead,
-// suspect, or clearly slower than another.
-func (g *group) best(m framework.Members, c *standing.Choice) string {
+// best is the member to stay with, the one before unless it is gone, dead,
+// out, or clearly slower than another, and the one to use: another while it is
+// suspect.
+func (g *group) best(m framework.Members, c *standing.Choice) (stay, use string) {
 	var best, current, clean candidate
-	alive := false
+	alive, suspect := false, false
 	for _, name := range m.Names() {
 		h := m.Health(name, g.url)
-		alive = alive || h.Alive
-		if !h.Alive || c.Marks.Suspect(name, h, c.At) {
+		if !h.Alive {
 			continue
 		}
-		w := weigh(name, h)
-		if name == c.Stay {
-			current = w
+		alive = true
+		w, s := weigh(name, h), c.Marks.Of(name, h, c.At)
+		if name == c.Stay && s != standing.Out {
+			current, suspect = w, s == standing.Suspect
+		}
+		if s != standing.Trusted {
+			continue
 		}
 		clean = clean.orBetter(w)
 		if w.steady {
 			best = best.orBetter(w)
 		}
 	}
-	switch {
-	case !clean.valid() && alive:
-		return g.fastest(m)
-	case !clean.valid():
-		return standing.First(m, g.url, c)
-	case current.valid() && (!best.valid() || !current.slower(best, g.tolerance)):
-		return current.name
-	case best.valid():
-		return best.name
+	if !best.valid() {
+		best = clean
 	}
-	return clean.name
+	switch {
+	case current.valid() && suspect && best.valid():
+		return current.name, best.name
+	case current.valid() && (!best.valid() || !current.slower(best, g.tolerance)):
+		return current.name, current.name
+	case best.valid():
+		return best.name, best.name
+	case alive:
+		stay = g.fastest(m)
+	default:
+		stay = standing.First(m, g.url, c)
+	}
+	return stay, stay
 }
 
 // fastest is the best alive member, suspect or not: where traffic fails

@@ -40,12 +40,17 @@ func (c *Choice) Stands(m framework.Members, r *Record, pin *string) bool {
 		(c.until.IsZero() || time.Now().Before(c.until))
 }
 
+// Standing is how a member stands when the choice is made.
+func (c *Choice) Standing(m framework.Members, url, name string) Standing {
+	return c.Marks.Of(name, m.Health(name, url), c.At)
+}
+
 // First is what a group uses when no member is alive: the first one that
 // traffic did not just fail through, else the first.
 func First(m framework.Members, url string, c *Choice) string {
 	names := m.Names()
 	for _, name := range names {
-		if !c.Marks.Suspect(name, m.Health(name, url), c.At) {
+		if c.Standing(m, url, name) == Trusted {
 			return name
 		}
 	}

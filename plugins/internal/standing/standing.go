@@ -19,12 +19,15 @@ const (
 	// expiry ends a suspicion that no test answers: tests of a large group take
 	// their time, and a group without any must not lose its members.
 	expiry = 30 * time.Second
-	// memory is how long a suspicion counts when the next one comes.
-	memory = 10 * time.Minute
-	// firstHold is how long a member stays out after its second suspicion,
-	// whatever its tests say; it doubles up to maxHold.
-	firstHold = 10 * time.Second
-	maxHold   = 5 * time.Minute
+	// memory is how long a failure counts when the next one comes.
+	memory = 2 * time.Minute
+	// A member through which tolerated dials failed within memory, and more
+	// than one in perFailure did, is left for firstHold, whatever its tests
+	// say; each time for twice as long, up to maxHold.
+	tolerated  = 3
+	perFailure = 20
+	firstHold  = 30 * time.Second
+	maxHold    = 5 * time.Minute
 	// row is how many members fail one after another before the fault is seen
 	// in where the traffic goes. Their suspicions then end after rowExpiry, in
 	// which a flow may still try the others.
@@ -44,38 +47,54 @@ type Record struct {
 // Marks are the failures at one time; they are not written again. A nil Marks
 // has none.
 type Marks struct {
-	of      map[string]mark
+	of      map[string]*mark
 	settled time.Time // from then on no answer changes with time
 }
 
-// mark is what one member did.
+// mark is what one member did. Only worked is written.
 type mark struct {
 	at      time.Time // of the last failure
-	hold    time.Time // suspect until then, whatever tests say
 	expires time.Time // suspect until then, unless a test says otherwise
-	times   int
+	held    time.Time // out until then
+	times   int       // failures, each after the one before was forgiven
+	holds   int
+	worked  *atomic.Uint32 // dials since the first failure
 }
+
+// Standing is how a member stands with live traffic.
+type Standing int
+
+// The standings.
+const (
+	Trusted Standing = iota
+	Suspect          // traffic failed through it, and no test has passed since: to be avoided
+	Out              // traffic keeps failing through it: to be left
+)
 
 // Marks are the failures that count.
 func (r *Record) Marks() *Marks { return r.marks.Load() }
 
-// Suspect says whether the member is better left alone: live traffic failed
-// through it and no test has passed since, or it did so more than once.
-func (m *Marks) Suspect(name string, h framework.Health, now time.Time) bool {
+// Of is how a member stands at a time; h is what its tests found.
+func (m *Marks) Of(name string, h framework.Health, now time.Time) Standing {
 	if m == nil {
-		return false
+		return Trusted
 	}
-	k, ok := m.of[name]
+	k := m.of[name]
 	switch {
-	case !ok || !now.Before(k.expires):
-		return false
-	case now.Before(k.hold):
-		return true
+	case k == nil:
+		return Trusted
+	case now.Before(k.held):
+		return Out
+	case !now.Before(k.expires):
+		return Trusted
 	}
 	for _, t := range slices.Backward(h.Tests) {
-		return t.At.Before(k.at) || t.Delay == 0
+		if t.At.Before(k.at) || t.Delay == 0 {
+			return Suspect
+		}
+		return Trusted
 	}
-	return true
+	return Suspect
 }
 
 // Settled is when the answers of Suspect stop to change with time; the zero
@@ -110,71 +129,75 @@ func blames(err error) bool {
 	return true
 }
 
-// worked ends the suspicion of a member that carried a flow, unless it is held.
+// worked ends the suspicion of a member that carried a flow.
 func (r *Record) worked(name string, now time.Time) {
+	k := r.marks.Load().of[name]
+	if k != nil {
+		k.worked.Add(1)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inRow = r.inRow[:0]
-	old := r.marks.Load()
-	k, ok := old.of[name]
-	if !ok || !now.Before(k.expires) || now.Before(k.hold) {
+	if k = r.marks.Load().of[name]; k == nil || !now.Before(k.expires) || now.Before(k.held) {
 		return
 	}
-	next := old.copy(now)
-	k.expires = now
-	next.put(name, k)
-	r.marks.Store(next)
+	trusted := *k
+	trusted.expires = now
+	r.put(name, &trusted, now)
 }
 
 func (r *Record) failed(name string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := r.marks.Load().copy(now)
-	k := next.of[name]
-	if !now.Before(k.expires) { // failures of flows that were on their way are one
-		k.times++
-		if k.times > 1 {
-			k.hold = now.Add(min(firstHold<<min(k.times-2, 10), maxHold))
-		}
+	k := &mark{worked: new(atomic.Uint32)}
+	if m := r.marks.Load(); m != nil && m.of[name] != nil && now.Sub(m.of[name].at) < max(memory, 2*m.of[name].held.Sub(m.of[name].at)) {
+		*k = *m.of[name]
 	}
-	k.at, k.expires = now, now.Add(max(expiry, k.hold.Sub(now)))
-	next.put(name, k)
+	k.times++
+	if k.times >= tolerated && int(k.worked.Load()) < perFailure*k.times && !now.Before(k.held) {
+		k.held = now.Add(min(firstHold<<min(k.holds, 10), maxHold))
+		k.holds++
+		k.times = 0
+		k.worked = new(atomic.Uint32)
+	}
+	k.at, k.expires = now, now.Add(expiry)
 	if !slices.Contains(r.inRow, name) {
 		r.inRow = append(r.inRow, name)
-	}
-	if len(r.inRow) >= row {
-		next.forgive(r.inRow, now)
 	}
 	if len(r.inRow) > 2*row {
 		r.inRow = r.inRow[1:]
 	}
+	r.put(name, k, now)
+	if len(r.inRow) >= row {
+		r.forgive(now)
+	}
+}
+
+// put makes k the mark of a member, and leaves out what is forgotten. The
+// caller holds mu.
+func (r *Record) put(name string, k *mark, now time.Time) {
+	next := &Marks{of: map[string]*mark{}}
+	if old := r.marks.Load(); old != nil {
+		maps.Copy(next.of, old.of)
+	}
+	maps.DeleteFunc(next.of, func(_ string, k *mark) bool { return now.Sub(k.at) > memory+2*maxHold })
+	next.of[name] = k
+	for _, k := range next.of {
+		for _, at := range []time.Time{k.expires, k.held} {
+			if at.After(next.settled) {
+				next.settled = at
+			}
+		}
+	}
 	r.marks.Store(next)
 }
 
-// copy leaves out what is forgotten.
-func (m *Marks) copy(now time.Time) *Marks {
-	next := &Marks{of: map[string]mark{}}
-	if m != nil {
-		maps.Copy(next.of, m.of)
-		next.settled = m.settled
-	}
-	maps.DeleteFunc(next.of, func(_ string, k mark) bool { return now.Sub(k.at) > memory && now.After(k.expires) })
-	return next
-}
-
-func (m *Marks) put(name string, k mark) {
-	m.of[name] = k
-	if k.expires.After(m.settled) {
-		m.settled = k.expires
-	}
-}
-
-// forgive ends the suspicions of names soon.
-func (m *Marks) forgive(names []string, now time.Time) {
-	for _, name := range names {
-		if k, ok := m.of[name]; ok && k.expires.After(now) {
-			k.times, k.hold, k.expires = 0, time.Time{}, now.Add(rowExpiry)
-			m.put(name, k)
+// forgive ends the suspicions of the members in a row soon. The caller holds
+// mu.
+func (r *Record) forgive(now time.Time) {
+	for _, name := range r.inRow {
+		if k := r.marks.Load().of[name]; k != nil && k.expires.After(now) {
+			r.put(name, &mark{at: k.at, expires: now.Add(rowExpiry), worked: new(atomic.Uint32)}, now)
 		}
 	}
 }
