@@ -39,22 +39,19 @@ func Default() Config {
 
 // New makes one instance.
 func New(_ context.Context, _ framework.Host, c Config) (framework.Group, error) {
-	g := &group{url: cmp.Or(c.URL, Default().URL)}
-	switch c.Strategy {
-	case roundRobin:
-		g.pick = new(turns).pick
-	case stickySessions:
-		g.pick = newSessions().pick
-	default:
-		g.pick = byDestination
+	g := &group{url: cmp.Or(c.URL, Default().URL), strategy: c.Strategy}
+	if c.Strategy == stickySessions {
+		g.sessions = newSessions()
 	}
 	return g, nil
 }
 
 type group struct {
-	url    string
-	pick   func(v *view) int
-	record standing.Record
+	url      string
+	strategy string
+	record   standing.Record
+	turns    turns
+	sessions *sessions // of sticky-sessions
 }
 
 // view is the members as one flow may use them.
@@ -73,10 +70,19 @@ func (g *group) Pick(f *framework.Flow, m framework.Members) (string, error) {
 	if v.marks != nil {
 		v.now = time.Now()
 	}
-	if i := g.pick(&v); i >= 0 {
-		return v.names[i], nil
+	i := -1
+	switch g.strategy { // no call through a variable: v would escape
+	case roundRobin:
+		i = g.turns.pick(&v)
+	case stickySessions:
+		i = g.sessions.pick(&v)
+	default:
+		i = byDestination(&v)
 	}
-	return v.names[v.first()], nil
+	if i < 0 {
+		i = v.first()
+	}
+	return v.names[i], nil
 }
 
 // Report takes in how a dial went: a member that failed is left out at once.
