@@ -1,6 +1,7 @@
 // Package registry holds the plugin types that there are: Descriptors by kind
 // and type, aliases included, with where each came from. The kernel reads it
-// as its Catalog.
+// as its Catalog. Types that are linked in stay; those of processes come with
+// Load and go with Unload. How a process is run is a Launcher's business.
 package registry
 
 import (
@@ -19,13 +20,21 @@ const InTree = "in-tree"
 // Entry is one type and where it came from.
 type Entry struct {
 	framework.Descriptor
-	Origin string
+	Origin     string // InTree, or the name of a plugin
+	Generation int    // counts the loads and upgrades of the origin; 0 in the tree
 }
 
 // Registry is a set of plugin types. It is safe for concurrent use.
 type Registry struct {
-	mu     sync.RWMutex // guards byName
-	byName map[key]Entry
+	launcher Launcher
+
+	changing sync.Mutex // held for a whole Load, Upgrade or Unload
+
+	mu      sync.RWMutex // guards all below
+	byName  map[key]Entry
+	origins map[string]*origin
+	epoch   uint64 // counts the loads of all origins
+	watch   map[chan Event]bool
 }
 
 type key struct {
@@ -36,10 +45,10 @@ type key struct {
 // New makes a Registry of in-tree types. A type or alias that appears twice is
 // an error that names both.
 func New(ds ...framework.Descriptor) (*Registry, error) {
-	r := &Registry{byName: map[key]Entry{}}
+	r := &Registry{byName: map[key]Entry{}, origins: map[string]*origin{}, watch: map[chan Event]bool{}}
 	var errs []error
 	for _, d := range ds {
-		errs = append(errs, r.add(Entry{d, InTree}))
+		errs = append(errs, r.add(Entry{Descriptor: d, Origin: InTree}))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -47,9 +56,8 @@ func New(ds ...framework.Descriptor) (*Registry, error) {
 	return r, nil
 }
 
+// add puts e under its names; the caller holds mu, or is the only one yet.
 func (r *Registry) add(e Entry) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	names := append([]string{e.Type}, e.Aliases...)
 	for _, name := range names {
 		if have, ok := r.byName[key{e.Kind, name}]; ok {

@@ -50,7 +50,9 @@ type pair struct {
 }
 
 func (p *pair) attach() (err error) {
-	p.conn, err = grpc.NewClient("passthrough:///pair", DialOptions(p.control.dial)...)
+	p.conn, err = grpc.NewClient("passthrough:///pair", append(DialOptions(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), // a socket of this process: there is nobody to hide from
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.control.dial(ctx) }))...)
 	if err != nil {
 		return err
 	}
@@ -81,12 +83,9 @@ func (p *pair) stop() {
 	p.tasks.Wait()
 }
 
-// DialOptions are those of a control channel: what a process may cost the
-// kernel is bounded.
-func DialOptions(dial func(context.Context) (net.Conn, error)) []grpc.DialOption {
+// DialOptions bound what a process may cost the kernel on the control channel.
+func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // a private Unix socket: there is nobody to hide from
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithMaxHeaderListSize(64 << 10),
 		grpc.WithDisableServiceConfig(),
