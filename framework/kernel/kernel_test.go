@@ -26,7 +26,10 @@ import (
 // patience bounds every wait.
 const patience = 10 * time.Second
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The clock of regexp2 ends by itself, a second after the last match.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/dlclark/regexp2.runClock"), goleak.IgnoreAnyFunction("github.com/dlclark/regexp2.runClock"))
+}
 
 // probe is an outbound that dials straight and tells what happened to it.
 type probe struct {
@@ -35,13 +38,16 @@ type probe struct {
 }
 
 type probeConfig struct {
-	Tag string `yaml:"tag" doc:"makes two instances differ; bad fails to build, slow to dial"`
+	Tag string `yaml:"tag" doc:"makes two instances differ; bad fails to build, slow to dial, a time is how long it dials"`
 }
 
 func (p *probe) DialStream(ctx context.Context, to framework.Addr) (net.Conn, error) {
 	if p.tag == "slow" {
 		p.house.dialing <- struct{}{}
 		<-p.house.dial
+	}
+	if wait, err := time.ParseDuration(p.tag); err == nil {
+		<-time.After(wait)
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", to.String())
