@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -58,6 +59,13 @@ func (d *Document) doubts(root conf.Node) conf.Problems {
 	}
 	if d.ExternalUI != "" && !d.Inside(d.ExternalUI) {
 		out = append(out, root.Get("external-ui").Warnf("outside the home directory and SAFE_PATHS: it is not served"))
+	}
+	for key, addr := range map[string]string{
+		"external-controller": d.ExternalController, "external-controller-tls": d.ExternalControllerTLS,
+	} {
+		if d.Secret == "" && beyondLoopback(addr) {
+			out = append(out, root.Get(key).Warnf("listens beyond this machine and there is no secret: anybody who reaches it controls the kernel"))
+		}
 	}
 	if d.ClientFingerprint != "" {
 		out = append(out, root.Get("global-client-fingerprint").Warnf("deprecated; set client-fingerprint on the proxies"))
@@ -179,4 +187,15 @@ func sniffRanges(n conf.Node, list []string) ([]PortRange, conf.Problems) {
 		ranges = append(ranges, r)
 	}
 	return ranges, out
+}
+
+// beyondLoopback says whether a controller at addr can be reached from another
+// machine.
+func beyondLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host != "localhost" && (err != nil || !ip.Unmap().IsLoopback())
 }

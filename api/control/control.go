@@ -134,7 +134,7 @@ func (c *Controller) Reload(ctx context.Context, r rest.ReloadRequest) error {
 		c.Log.Error("configuration refused, the one in force stays", "err", err)
 		return err
 	}
-	c.Log.Info("configuration applied", "warnings", len(c.Kernel.Check(doc).Warnings()))
+	c.Log.Info("configuration applied", "warnings", len(c.Kernel.State().Warnings))
 	return nil
 }
 

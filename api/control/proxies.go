@@ -48,7 +48,7 @@ func show(snap *dispatch.Snapshot, st *kernel.State, n *dispatch.Node) rest.Prox
 		return p
 	}
 	p.ID = ""
-	p.Group = &rest.Group{All: n.Members.Names(), Now: snap.Now(n.Name), ExpectedStatus: "*"}
+	p.Group = &rest.Group{All: n.Members.Names(), Now: snap.Now(n.Name), ExpectedStatus: "*", Picks: kernel.Picks(n)}
 	if g := info.Group; g != nil {
 		p.Group.Hidden, p.Group.Icon, p.Group.TestURL = g.Hidden, g.Icon, info.TestURL
 		p.Group.ExpectedStatus = cmp.Or(g.ExpectedStatus, "*")

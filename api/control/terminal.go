@@ -36,7 +36,7 @@ func isTerminal(f *os.File) bool {
 // it listens and what it loaded.
 func (c *Controller) Greet(out io.Writer) {
 	st := c.Kernel.State()
-	for _, p := range c.Kernel.Check(st.Document) {
+	for _, p := range st.Warnings {
 		fmt.Fprintln(out, p)
 	}
 	var at []string

@@ -33,10 +33,10 @@ var (
 
 // job is an apply that waits for its turn. A newer document takes the place of
 // its own; all who wait for it get the same result. The queue's lock guards ctx,
-// doc and opt until it is taken.
+// plan and opt until it is taken.
 type job struct {
 	ctx  context.Context
-	doc  *configs.Document
+	plan *plan
 	opt  Options
 	done chan struct{}
 	err  error // set before done closes
@@ -48,15 +48,18 @@ type queue struct {
 	waiting *job
 }
 
-// put makes doc the one to apply next and returns its job.
-func (q *queue) put(ctx context.Context, doc *configs.Document, opt Options) *job {
+// put makes p the plan to apply next and returns its job. The ports that an
+// overtaken document was to open are opened by the one that takes its place.
+func (q *queue) put(ctx context.Context, p *plan, opt Options) *job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.waiting == nil {
-		q.waiting = &job{done: make(chan struct{})}
+		q.waiting = &job{opt: opt, done: make(chan struct{})}
 	}
 	j := q.waiting
-	j.ctx, j.doc, j.opt = ctx, doc, opt
+	opt.KeepPorts = opt.KeepPorts && j.opt.KeepPorts
+	opt.CutNow = opt.CutNow || j.opt.CutNow
+	j.ctx, j.plan, j.opt = ctx, p, opt
 	return j
 }
 
@@ -72,12 +75,17 @@ func (q *queue) take() *job {
 // Apply puts doc in force and returns when it is. After an error, which is
 // conf.Problems when the document is at fault, nothing has changed. Of several
 // documents that wait for their turn only the newest is applied; the callers of
-// the others get its result.
+// the others get its result. A document at fault does not get that far.
 func (k *Kernel) Apply(ctx context.Context, doc *configs.Document, opt Options) error {
-	j := k.queue.put(ctx, doc, opt)
+	p := k.check(doc)
+	if err := p.problems.Err(); err != nil {
+		k.Stats.Applies.Failed.Add(1)
+		return err
+	}
+	j := k.queue.put(ctx, p, opt)
 	k.mu.Lock()
 	if next := k.queue.take(); next != nil {
-		next.err = k.apply(next.ctx, next.doc, next.opt)
+		next.err = k.apply(next.ctx, next.plan, next.opt)
 		close(next.done)
 	}
 	k.mu.Unlock()
@@ -85,22 +93,18 @@ func (k *Kernel) Apply(ctx context.Context, doc *configs.Document, opt Options) 
 	return j.err
 }
 
-// apply is check, build, publish, retire. The caller holds mu.
-func (k *Kernel) apply(ctx context.Context, doc *configs.Document, opt Options) error {
+// apply is build, publish, retire. The caller holds mu.
+func (k *Kernel) apply(ctx context.Context, p *plan, opt Options) error {
 	if k.closed {
 		return errClosed
 	}
-	p := k.check(doc)
-	next, err := map[string]*instance(nil), p.problems.Err()
-	if err == nil {
-		next, err = k.build(ctx, p)
-	}
+	next, err := k.build(ctx, p)
 	if err != nil {
 		k.Stats.Applies.Failed.Add(1)
 		return err
 	}
 	old := k.state.Load()
-	st := &State{Document: doc, General: General{doc.Ports, doc.General}, Names: p.names, Nodes: infos(p, next), plan: p}
+	st := &State{Document: p.doc, Warnings: p.problems, General: General{p.doc.Ports, p.doc.General}, Names: p.names, Nodes: infos(p, next), plan: p}
 	if opt.KeepPorts && old != nil {
 		st.General.keepPorts(&old.General)
 	}

@@ -78,6 +78,7 @@ type Kernel struct {
 // published.
 type State struct {
 	Document *configs.Document
+	Warnings conf.Problems // of the document and of what it names
 	General  General
 	Names    []string // the members of GLOBAL, in order
 	Nodes    map[string]Info
