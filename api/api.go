@@ -86,6 +86,7 @@ func New(cfg Config, k rest.Kernel, log *slog.Logger) (*Server, error) {
 	scrape := metrics.Handler(metrics.Config{
 		Stats: k.Stats, Version: cfg.Version, Log: log,
 		Rules: func() []metrics.Rule { return ruleCounts(k.Rules) },
+		Nodes: func() []metrics.Node { return nodes(k.Proxies) },
 	})
 	a, err := rest.New(rest.Config{
 		Name: cfg.Name, Version: cfg.Version, Secret: cfg.Secret, CORS: cfg.CORS,
@@ -99,6 +100,23 @@ func New(cfg Config, k rest.Kernel, log *slog.Logger) (*Server, error) {
 		cfg.ShutdownTimeout = 2 * time.Second
 	}
 	return &Server{cfg: cfg, log: log, rest: a, metrics: scrape}, nil
+}
+
+// nodes are the proxies and groups as the metrics show them.
+func nodes(p rest.Proxies) []metrics.Node {
+	proxies := p.Proxies()
+	list := make([]metrics.Node, len(proxies))
+	for i, p := range proxies {
+		n := metrics.Node{Name: p.Name, Type: p.Type, Group: p.Group != nil, Tested: len(p.History) > 0, Alive: p.Alive}
+		if n.Tested {
+			n.Delay = time.Duration(p.History[len(p.History)-1].DelayMS) * time.Millisecond
+		}
+		if n.Group {
+			n.Picks = p.Group.Picks
+		}
+		list[i] = n
+	}
+	return list
 }
 
 // ruleCounts are the rules as the metrics show them.

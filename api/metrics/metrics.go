@@ -30,6 +30,7 @@ type Rule struct {
 type Config struct {
 	Stats   *stats.Stats
 	Rules   func() []Rule // in the order of evaluation; nil for none
+	Nodes   func() []Node // outbounds and groups, in any order; nil for none
 	Version string
 	Log     *slog.Logger // told of errors while a scrape is gathered; nil for none
 }
@@ -62,6 +63,7 @@ type Collector struct {
 	cfg                              Config
 	open, flows, bytes, dial, rules  *prometheus.Desc
 	applies, lastApply, build, start *prometheus.Desc
+	nodes                            nodeDescs
 }
 
 // NewCollector makes a Collector.
@@ -79,6 +81,7 @@ func NewCollector(cfg Config) *Collector {
 		applies:   desc("config_applies_total", "Configurations that were to be put in force, by result.", "result"),
 		lastApply: desc("config_last_success_seconds", "Unix time of the last configuration that was put in force."),
 		build:     desc("build_info", "The version of this kernel; always 1.", "version", "goversion", "revision"),
+		nodes:     newNodeDescs(desc),
 		start:     desc("start_time_seconds", "Unix time when the kernel started to count."),
 	}
 }
@@ -109,6 +112,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstHistogram(c.dial, count, sum, buckets, clean([]string{outboundType})...)
 	})
 	c.collectRules(counter)
+	if c.cfg.Nodes != nil {
+		c.nodes.collect(c.cfg.Nodes(), gauge, counter)
+	}
 	counter(c.applies, s.Applies.OK.Load(), "ok")
 	counter(c.applies, s.Applies.Failed.Load(), "failed")
 	gauge(c.lastApply, float64(s.Applies.LastSuccess.Load()))

@@ -121,6 +121,7 @@ type Group struct {
 	ExpectedStatus string // "*" when not set; not shown for Selector
 	Fixed          string // the pin; shown for URLTest and Fallback
 	EmptyFallback  string // "" is shown as COMPATIBLE
+	Picks          uint64 // dials through the group since it was built; for the metrics
 	OnlyProviders  bool   // it lists no proxies of its own: no Compatible provider is made for it
 }
 

@@ -219,16 +219,15 @@ func (k *Kernel) testPin(n *dispatch.Node, member string) {
 	}
 }
 
-// Picks calls f with the number of dials through each group.
-func (k *Kernel) Picks(f func(group string, n uint64)) {
-	for name, n := range k.Snapshot().Nodes {
-		switch g := n.Group.(type) {
-		case *watched:
-			f(name, g.picks.Load())
-		case watchedSelector:
-			f(name, g.picks.Load())
-		}
+// Picks is the number of dials through the group at n, since it was built.
+func Picks(n *dispatch.Node) uint64 {
+	switch g := n.Group.(type) {
+	case *watched:
+		return g.picks.Load()
+	case watchedSelector:
+		return g.picks.Load()
 	}
+	return 0
 }
 
 // testURL is the URL that the API shows for a group: a select group has none
