@@ -18,9 +18,10 @@ import (
 	"github.com/culvert-proxy/culvert/framework"
 	"github.com/culvert-proxy/culvert/framework/stats"
 	"github.com/culvert-proxy/culvert/tests/compat"
+	"github.com/culvert-proxy/culvert/tests/harness"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(harness.Finish)) }
 
 // minimalPrefixes are the recordings of the second configuration.
 var minimalPrefixes = []string{"cors-list-", "minimal-", "nosecret-", "nodebug-", "nodns-", "after-payload-dns"}

@@ -43,8 +43,10 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 // Main runs the tests and removes the binary: call it from TestMain.
-func Main(m *testing.M) {
-	code := m.Run()
+func Main(m *testing.M) { Finish(m.Run()) }
+
+// Finish removes the binary and exits with code: what Main does after the tests.
+func Finish(code int) {
 	if path, err := binary(); err == nil {
 		os.RemoveAll(filepath.Dir(path))
 	}
