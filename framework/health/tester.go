@@ -75,10 +75,14 @@ type Member struct {
 func (t *Tester) Test(ctx context.Context, m Member, s Spec) (time.Duration, error) {
 	select {
 	case t.slots <- struct{}{}:
-		defer func() { <-t.slots }()
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	default:
+		select {
+		case t.slots <- struct{}{}:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
 	}
+	defer func() { <-t.slots }()
 	return t.run(ctx, m, s)
 }
 
