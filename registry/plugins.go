@@ -32,8 +32,8 @@ type Plugin interface {
 	// process before serves on.
 	Upgrade(ctx context.Context, p configs.Plugin, accept func([]framework.Descriptor) error) error
 	Status() Status
-	// Close ends the process; with drain, when its flows have ended or that
-	// time has passed. It returns when the process is gone.
+	// Close ends the process and returns when it is gone. With drain it returns
+	// at once, and the process ends when its flows have, or after that time.
 	Close(drain time.Duration)
 }
 
@@ -207,10 +207,6 @@ func (r *Registry) upgrade(ctx context.Context, o *origin, p configs.Plugin) err
 func (r *Registry) Unload(name string, force bool) error {
 	r.changing.Lock()
 	defer r.changing.Unlock()
-	return r.unload(name, force)
-}
-
-func (r *Registry) unload(name string, force bool) error {
 	o := r.origin(name)
 	if o == nil {
 		return ErrNotFound
@@ -218,17 +214,21 @@ func (r *Registry) unload(name string, force bool) error {
 	if users := o.plugin.Users(); len(users) > 0 && !force {
 		return fmt.Errorf("plugin %q is %w by %s", name, ErrInUse, strings.Join(users, ", "))
 	}
-	r.mu.Lock()
-	r.remove(name)
-	delete(r.origins, name)
-	r.mu.Unlock()
 	drain := time.Duration(o.spec.Drain)
 	if force {
 		drain = 0
 	}
+	r.unload(name, o, drain)
+	return nil
+}
+
+func (r *Registry) unload(name string, o *origin, drain time.Duration) {
+	r.mu.Lock()
+	r.remove(name)
+	delete(r.origins, name)
+	r.mu.Unlock()
 	o.plugin.Close(drain)
 	r.tell(name, "unload")
-	return nil
 }
 
 // Plugins says how each loaded plugin is, by name.
@@ -284,19 +284,27 @@ func same(a, b configs.Plugin) bool {
 		slices.Equal(a.Args, b.Args) && maps.Equal(a.Env, b.Env)
 }
 
-// Keep unloads the plugins that list does not name.
+// Keep unloads the plugins that list does not name. Their open flows have the
+// time of `drain`.
 func (r *Registry) Keep(list []configs.Plugin) {
 	r.changing.Lock()
 	defer r.changing.Unlock()
 	for _, s := range r.Plugins() {
 		if !slices.ContainsFunc(list, func(p configs.Plugin) bool { return p.Name == s.Name }) {
-			r.unload(s.Name, true)
+			o := r.origin(s.Name)
+			r.unload(s.Name, o, time.Duration(o.spec.Drain))
 		}
 	}
 }
 
-// Close unloads all plugins.
-func (r *Registry) Close() { r.Keep(nil) }
+// Close unloads all plugins and waits for their processes.
+func (r *Registry) Close() {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	for _, s := range r.Plugins() {
+		r.unload(s.Name, r.origin(s.Name), 0)
+	}
+}
 
 // Watch tells of loads, upgrades and unloads until ctx ends; the channel then
 // closes. A watcher that does not read misses events.
