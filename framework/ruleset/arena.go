@@ -1,40 +1,56 @@
 package ruleset
 
-// arena holds strings, each ended by a byte below 2, in blocks: a string does
-// not cross blocks. Its place is block<<blockBits | offset. Blocks keep the
-// peak low, for growing copies nothing.
+// arena holds names, their end first, each ended by a mark: a byte that says
+// what the set has there. They lie in blocks and cross none; a place in it is
+// block<<blockBits | offset. Blocks keep the peak low, for growing copies
+// nothing.
 type arena struct {
 	blocks [][]byte
 	count  int
 }
 
+// marks is how many there are; bytes from it on are text. A mark is the flags
+// of a name less one.
+const marks = 3
+
 const blockBits = 20
 
-// room is a slice with n bytes of capacity left at the end of the last block.
+// room is the last block, with n bytes of capacity left.
 func (a *arena) room(n int) *[]byte {
 	if last := len(a.blocks) - 1; last >= 0 && len(a.blocks[last])+n <= 1<<blockBits {
 		return &a.blocks[last]
 	}
 	size := 1 << blockBits
 	if len(a.blocks) == 0 {
-		size = 512 // small lists are many
+		size = 512 // small lists are many; this block grows
 	}
 	a.blocks = append(a.blocks, make([]byte, 0, size))
 	return &a.blocks[len(a.blocks)-1]
 }
 
-// at is the string at a place, and what follows it.
+// put adds a name in lower case, turned round.
+func (a *arena) put(name []byte, mark byte) {
+	block := a.room(len(name) + 1)
+	out := *block
+	for i := len(name) - 1; i >= 0; i-- {
+		out = append(out, lower(name[i]))
+	}
+	*block = append(out, mark)
+	a.count++
+}
+
+// at is the name at a place, and what follows it.
 func (a *arena) at(place uint32) []byte {
 	return a.blocks[place>>blockBits][place&(1<<blockBits-1):]
 }
 
-// places are the places of all strings in the order of adding.
+// places are the places of all names in the order of adding.
 func (a *arena) places() []uint32 {
 	out := make([]uint32, 0, a.count)
 	for i, block := range a.blocks {
 		begin := 0
 		for j, c := range block {
-			if c < 2 {
+			if c < marks {
 				out = append(out, uint32(i<<blockBits|begin))
 				begin = j + 1
 			}
@@ -43,8 +59,7 @@ func (a *arena) places() []uint32 {
 	return out
 }
 
-// sorted are the places in the order of their strings. Two bytes below 2 are
-// equal when they end equal strings.
+// sorted are the places in the order of their names. Marks have no order.
 func (a *arena) sorted() []uint32 {
 	s := sorter{arena: a, places: a.places()}
 	s.spare = make([]uint32, len(s.places))
@@ -53,8 +68,8 @@ func (a *arena) sorted() []uint32 {
 	return s.places
 }
 
-// sorter is a radix sort from the first byte on: names share long beginnings
-// once they are reversed, which a comparing sort reads again and again.
+// sorter is a radix sort from the first byte on: names that are turned round
+// share long beginnings, which a comparing sort reads again and again.
 type sorter struct {
 	*arena
 	places, spare []uint32
@@ -65,17 +80,18 @@ type sorter struct {
 // names between 8 and 64.
 const few = 24
 
-// radix sorts places[lo:hi], whose strings agree in their first depth bytes.
+// radix sorts places[lo:hi], whose names agree in their first depth bytes.
 func (s *sorter) radix(lo, hi, depth int) {
 	for hi-lo > few {
 		var count [256]int32
 		for i := lo; i < hi; i++ {
-			c := s.byteAt(s.places[i], depth)
+			p := s.places[i]
+			c := s.blocks[p>>blockBits][int(p&(1<<blockBits-1))+depth]
 			s.bytes[i] = c
 			count[c]++
 		}
 		if c := s.bytes[lo]; count[c] == int32(hi-lo) {
-			if c < 2 {
+			if c < marks {
 				return
 			}
 			depth++
@@ -83,12 +99,11 @@ func (s *sorter) radix(lo, hi, depth int) {
 		}
 		s.scatter(lo, hi, &count)
 		for c, begin := 0, lo; c < 256; c++ {
-			if n := int(count[c]); n > 0 {
-				if c >= 2 && n > 1 {
-					s.radix(begin, begin+n, depth+1)
-				}
-				begin += n
+			n := int(count[c])
+			if c >= marks && n > 1 {
+				s.radix(begin, begin+n, depth+1)
 			}
+			begin += n
 		}
 		return
 	}
@@ -111,10 +126,6 @@ func (s *sorter) scatter(lo, hi int, count *[256]int32) {
 	copy(s.places[lo:hi], s.spare[lo:hi])
 }
 
-func (s *sorter) byteAt(place uint32, depth int) byte {
-	return s.blocks[place>>blockBits][int(place&(1<<blockBits-1))+depth]
-}
-
 func (s *sorter) insert(lo, hi, depth int) {
 	for i := lo + 1; i < hi; i++ {
 		p := s.places[i]
@@ -127,23 +138,20 @@ func (s *sorter) insert(lo, hi, depth int) {
 	}
 }
 
-// less compares two strings that a byte below 2 ends.
+// less compares two names that a mark ends.
 func less(a, b []byte) bool {
 	for i := 0; ; i++ {
-		if a[i] != b[i] || a[i] < 2 {
+		if a[i] != b[i] || a[i] < marks {
 			return a[i] < b[i]
 		}
 	}
 }
 
-// common is the length of the beginning that two ended strings share.
+// common is the length of the beginning that two names share.
 func common(a, b []byte) int {
 	for i := 0; ; i++ {
-		if a[i] < 2 || a[i] != b[i] {
+		if a[i] < marks || a[i] != b[i] {
 			return i
 		}
 	}
 }
-
-// words is the number of 64-bit words that hold n bits.
-func words(n int) int { return (n + 63) / 64 }

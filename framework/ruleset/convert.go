@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -16,79 +15,121 @@ var (
 	errClassicalMRS = errors.New("a classical list has no mrs form")
 )
 
-// Convert reads a list in one format and writes it in the other direction: yaml
-// and text become mrs, mrs becomes text. behavior and format are spelled as in
-// the configuration. It reports what it skipped; when nothing is left, nothing
-// is written.
-func Convert(behavior, format string, in io.Reader, out io.Writer) (Bad, error) {
+// Convert reads a list in one format and writes it in the other: yaml and text
+// become mrs, mrs becomes text. behavior and format are spelled as in the
+// configuration. It reports how many entries were read and what was skipped.
+// When it fails for its input, nothing was written.
+func Convert(behavior, format string, in io.Reader, out io.Writer) (count int, bad Bad, err error) {
 	b, err := ParseBehavior(behavior)
 	if err != nil {
-		return Bad{}, err
+		return 0, bad, err
 	}
 	f, err := ParseFormat(format)
 	if err != nil {
-		return Bad{}, err
+		return 0, bad, err
 	}
 	if b == Classical {
-		return Bad{}, errClassicalMRS
+		return 0, bad, errClassicalMRS
 	}
-	s, err := Read(b, f, in, 0)
-	if err != nil {
-		return Bad{}, err
-	}
+	c := collection{behavior: b}
+	in = &bounded{r: in, left: DefaultLimit}
 	if f == MRS {
-		return s.Bad, s.WriteText(out)
+		if err := c.readMRS(in); err != nil {
+			return 0, bad, err
+		}
+		return c.len(), bad, c.writeText(out)
 	}
-	return s.Bad, s.WriteMRS(out)
+	read := readText
+	if f == YAML {
+		read = readYAML
+	}
+	err = read(in, func(line int, text []byte, err error) {
+		if err == nil {
+			err = c.add(text)
+		}
+		if err != nil {
+			bad.add(line, text, err)
+		}
+	})
+	switch {
+	case err != nil:
+		return 0, bad, err
+	case c.len() == 0:
+		return 0, bad, errEmptySet
+	}
+	return c.len(), bad, c.writeMRS(out)
 }
 
-// WriteText writes the set as a text list. Entries come in the set's order;
-// addresses as the prefixes that make up the merged ranges.
-func (s *Set) WriteText(w io.Writer) error {
+// collection is a list whose entries are kept, unlike those of a Set.
+type collection struct {
+	behavior Behavior
+	names    names
+	ranges   PrefixesBuilder
+}
+
+func (c *collection) add(entry []byte) error {
+	if c.behavior == Domain {
+		return c.names.add(entry)
+	}
+	return c.ranges.Add(entry)
+}
+
+func (c *collection) len() int { return c.names.count + c.ranges.count }
+
+func (c *collection) readMRS(r io.Reader) error {
+	return openMRS(c.behavior, r, func(in *mrsReader, count int) error {
+		if c.behavior == IPCIDR {
+			return in.ranges(&c.ranges, count)
+		}
+		l, err := in.louds()
+		if err != nil {
+			return err
+		}
+		first := l.levels()
+		if first == nil {
+			return errNoTree
+		}
+		c.names = *l.names(first)
+		c.names.count = count
+		return nil
+	})
+}
+
+// writeText writes a text list: names in the order of their ends, addresses as
+// the prefixes that make up the merged ranges.
+func (c *collection) writeText(w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10) // keeps the first error, which Flush returns
-	switch s.Behavior {
-	case Domain:
-		for e := range s.Domains.All() {
-			out.WriteString(e)
+	if c.behavior == Domain {
+		c.names.each(func(text []byte, flags byte) {
+			out.WriteString(prefixOf(flags))
+			out.Write(text)
 			out.WriteByte('\n')
-		}
-	case IPCIDR:
-		for p := range s.Prefixes.All() {
-			out.Write(p.AppendTo(out.AvailableBuffer()))
-			out.WriteByte('\n')
-		}
-	case Classical:
-		for _, l := range s.Lines {
-			out.WriteString(l.String())
-			out.WriteByte('\n')
-		}
+		})
+		return out.Flush()
+	}
+	for p := range c.ranges.Build().All() {
+		out.Write(p.AppendTo(out.AvailableBuffer()))
+		out.WriteByte('\n')
 	}
 	return out.Flush()
 }
 
-// WriteMRS writes the set as an mrs file. It fails for a classical list and
-// for a set without entries, which have no such form.
-func (s *Set) WriteMRS(w io.Writer) error {
-	if s.Behavior == Classical {
-		return errClassicalMRS
-	}
-	if s.Len() == 0 {
-		return errEmptySet
-	}
+// writeMRS writes an mrs file (config-rules.md §7).
+func (c *collection) writeMRS(w io.Writer) error {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return err
 	}
 	out := &mrsWriter{Writer: bufio.NewWriterSize(z, 64<<10)}
 	out.WriteString(magic)
-	out.WriteByte(byte(s.Behavior))
-	out.int64(s.Len())
+	out.WriteByte(byte(c.behavior))
+	out.int64(c.len())
 	out.int64(0) // no extra bytes
 	out.WriteByte(1)
-	if s.Behavior == Domain {
-		out.domains(s.Domains.trie)
+	if c.behavior == Domain {
+		out.domains(newLouds(&c.names))
 	} else {
-		out.prefixes(s.Prefixes)
+		out.prefixes(c.ranges.Build())
 	}
 	if err := errors.Join(out.Flush(), z.Close()); err != nil {
 		return fmt.Errorf("write mrs: %w", err)
@@ -110,34 +151,20 @@ func (w *mrsWriter) words(ws []uint64) {
 	}
 }
 
-func (w *mrsWriter) domains(t *trie) {
+func (w *mrsWriter) domains(t *louds) {
 	w.words(t.leaves)
 	w.words(t.edges)
 	w.int64(len(t.labels))
 	w.Write(t.labels)
 }
 
-// prefixes writes ranges in the order of their 16 bytes: IPv4 is mapped, so
-// that it stands among the IPv6 ones.
+// prefixes writes ranges, IPv4 ones first, as published files have them.
 func (w *mrsWriter) prefixes(s *Prefixes) {
-	all := s.six()
-	six := make([][2]wide, 0, len(all.from)+len(s.v4.from))
-	for i, from := range all.from {
-		six = append(six, [2]wide{from, all.to[i]})
-	}
-	for i, from := range s.v4.from {
-		six = append(six, [2]wide{mapped(from), mapped(s.v4.to[i])})
-	}
-	sorted := merge([][][2]wide{six}, compareWide, nextWide)
-	w.int64(len(sorted.from))
-	for i, from := range sorted.from {
-		a, b := addr(from).As16(), addr(sorted.to[i]).As16()
+	six := s.six()
+	w.int64(len(s.v4.from) + len(six.from))
+	for from, to := range s.spans(six) {
+		a, b := from.As16(), to.As16()
 		w.Write(a[:])
 		w.Write(b[:])
 	}
-}
-
-func mapped(n uint32) wide {
-	b := netip.AddrFrom16(addr4(n).As16())
-	return number(b)
 }

@@ -1,13 +1,9 @@
 package ruleset
 
 import (
-	"bytes"
-	"errors"
-	"iter"
+	"math/rand/v2"
 	"slices"
 	"strings"
-
-	"golang.org/x/net/idna"
 )
 
 // Domains is a set of names. It is immutable, safe for concurrent use, and a
@@ -15,8 +11,15 @@ import (
 //
 // The entries are those of config-rules.md §6.2: "a.test" is that name, "+.x"
 // is x and all below, ".x" all below, and * stands for one whole label.
+//
+// The set keeps 62 bits of a hash of each name and not the name, which takes
+// ten bytes an entry and one memory access a label. The hash is keyed by
+// chance, so that nobody can make a name that collides; a name that is not in
+// a set of a million is taken for one that is once in 10¹² lookups.
 type Domains struct {
-	trie  *trie
+	key   hashKey
+	names hashes
+	stems hashes // what stands behind a * that is a label: there a walk divides
 	count int
 }
 
@@ -28,110 +31,99 @@ func (s *Domains) Len() int {
 	return s.count
 }
 
-// Has says whether an entry matches host, in any letter case.
+// Has says whether an entry matches host, in any letter case. Where many * can
+// take a label the time may grow with the size of the set, not beyond.
 func (s *Domains) Has(host string) bool {
-	return s != nil && host != "" && s.match(0, host) >= 0
+	return s.Len() > 0 && host != "" && s.match(s.key.root(), host, nil)
 }
 
 // Entry is an entry that matches host, "" when there is none. It is for
-// reports: it allocates and takes longer than Has.
+// reports: it allocates.
 func (s *Domains) Entry(host string) string {
-	if s == nil || host == "" {
+	var tr trail
+	if s.Len() == 0 || host == "" || !s.match(s.key.root(), host, &tr) {
 		return ""
 	}
-	node := s.match(0, host)
-	if node < 0 {
-		return ""
-	}
-	reversed := s.trie.path(node)
-	slices.Reverse(reversed)
-	return s.entry(node, reversed)
+	return tr.entry(strings.ToLower(host))
 }
 
-// entry writes the string of a leaf, its end first, as a list has it.
-func (s *Domains) entry(node int, reversed []byte) string {
-	text := slices.Clone(reversed)
-	slices.Reverse(text)
-	rest, sub := bytes.CutPrefix(text, []byte("+."))
-	switch {
-	case sub && s.trie.leaf(s.trie.parent(s.trie.parent(node))):
-		return string(text)
-	case sub:
-		return "." + string(rest)
-	case s.below(node):
-		return "+." + string(text)
-	}
-	return string(text)
-}
-
-// below says whether all names below that of node are in the set.
-func (s *Domains) below(node int) bool {
-	dot := s.trie.child(node, '.')
-	if dot == 0 {
-		return false
-	}
-	plus := s.trie.child(dot, '+')
-	return plus != 0 && s.trie.leaf(plus)
-}
-
-// match walks from node, where a label begins, along host from its end. It
-// returns the leaf that it reaches, or -1.
-func (s *Domains) match(node int, host string) int {
-	t := s.trie
-	for host != "" {
-		first, n := t.children(node)
-		if n == 0 {
-			return -1
-		}
-		if plus := t.find(first, n, '+'); plus != 0 && t.leaf(plus) {
-			return plus
-		}
-		if star := t.find(first, n, '*'); star != 0 {
-			if leaf := s.skip(star, host); leaf >= 0 {
-				return leaf
+// match walks along host from its end; h is the hash of what is behind it. It
+// says whether an entry matches; tr, which may be nil, learns which.
+func (s *Domains) match(h uint64, host string, tr *trail) bool {
+	for {
+		if len(s.stems.slots) > 0 && s.stems.find(h) != 0 {
+			rest := strings.LastIndexByte(host, '.')
+			if rest < len(host)-1 && s.label(s.key.byte(h, '*'), host[:max(rest, 0)], tr) {
+				if tr != nil {
+					tr.stars = append(tr.stars, len(host))
+				}
+				return true
 			}
 		}
-		var dot bool
-		if node, host, dot = t.label(first, n, host); node == 0 {
-			return -1
-		} else if !dot {
-			break
-		} else if host == "" {
-			return -1
+		i := len(host)
+		for i > 0 && host[i-1] != '.' {
+			i--
+			h = s.key.byte(h, lower(host[i]))
 		}
+		rest := host[:max(i-1, 0)]
+		flags := s.names.find(h)
+		if rest == "" {
+			return i == 0 && tr.found(flags, exact, "")
+		}
+		if flags&below != 0 {
+			return tr.found(flags, below, rest)
+		}
+		h, host = s.key.dot(h), rest
 	}
-	if node > 0 && t.leaf(node) {
-		return node
-	}
-	return -1
 }
 
-// skip goes on behind an edge * that took the last label of host.
-func (s *Domains) skip(star int, host string) int {
-	dot := strings.LastIndexByte(host, '.')
-	if dot < 0 {
-		if s.trie.leaf(star) {
-			return star
-		}
-		return -1
+// label goes on behind a * that took a label; rest is what is before its dot.
+func (s *Domains) label(h uint64, rest string, tr *trail) bool {
+	flags := s.names.find(h)
+	switch {
+	case rest == "":
+		return tr.found(flags, exact, "")
+	case flags&below != 0:
+		return tr.found(flags, below, rest)
 	}
-	if next := s.trie.child(star, '.'); next != 0 {
-		return s.match(next, host[:dot])
-	}
-	return -1
+	return s.match(s.key.dot(h), rest, tr)
 }
 
-// label takes the last label of host and the dot before it off, byte by byte,
-// beginning at a node's n edges from first on. node is 0 when there is no way.
-func (t *trie) label(first, n int, host string) (node int, rest string, dot bool) {
-	for {
-		c := lower(host[len(host)-1])
-		host = host[:len(host)-1]
-		if node = t.find(first, n, c); node == 0 || c == '.' || host == "" {
-			return node, host, c == '.'
-		}
-		first, n = t.children(node)
+// trail is how a match was found, for reports.
+type trail struct {
+	flags byte  // what the set has of the name that matched
+	rest  int   // how many bytes of the host are before that name and its dot
+	stars []int // where in the host the labels end that * took
+}
+
+// found notes a match, when flags has want.
+func (tr *trail) found(flags, want byte, rest string) bool {
+	if flags&want != 0 && tr != nil {
+		tr.flags, tr.rest = flags, len(rest)
 	}
+	return flags&want != 0
+}
+
+// entry writes what matched as a list has it.
+func (tr *trail) entry(host string) string {
+	var b strings.Builder
+	b.WriteString(prefixOf(tr.flags))
+	begin := tr.rest
+	if begin > 0 {
+		begin++ // the dot
+	}
+	for begin < len(host) {
+		end := begin + strings.IndexByte(host[begin:]+".", '.')
+		if slices.Contains(tr.stars, end) {
+			b.WriteByte('*')
+		} else {
+			b.WriteString(host[begin:end])
+		}
+		if begin = end + 1; end < len(host) {
+			b.WriteByte('.')
+		}
+	}
+	return b.String()
 }
 
 func lower(c byte) byte {
@@ -141,107 +133,44 @@ func lower(c byte) byte {
 	return c
 }
 
-// All are the entries, in the order of their reversed text.
-func (s *Domains) All() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		if s == nil {
-			return
-		}
-		s.trie.walk(func(nodes []int, key []byte) bool {
-			if bytes.HasSuffix(key, []byte(".+")) && s.trie.leaf(nodes[len(nodes)-3]) {
-				return true // given as "+.x" with x
-			}
-			return yield(s.entry(nodes[len(nodes)-1], key))
-		})
-	}
-}
-
-// What can be wrong with an entry of a domain list.
-var (
-	errEmptyEntry = errors.New("entry is empty")
-	errSlash      = errors.New("a name has no slash")
-	errControl    = errors.New("a name has no control characters")
-	errSpace      = errors.New("a name neither begins nor ends with a space")
-	errLabel      = errors.New("a label is empty")
-	errPlus       = errors.New("+ is a whole first label only, with a name behind it")
-	errLongName   = errors.New("name is longer than 253 bytes")
-)
-
-// maxName is the length of the longest name (RFC 1035 §2.3.4, as text).
-const maxName = 253
-
-// domainBuilder collects entries, reversed, and makes a set of them.
-type domainBuilder struct {
-	names arena
+// DomainsBuilder collects entries and makes a set of them. The zero builder is
+// not ready; use NewDomainsBuilder.
+type DomainsBuilder struct {
+	key   hashKey
+	names hashList
+	stems hashList
 	count int
 }
 
-// add takes one entry of a list and does not keep it.
-func (b *domainBuilder) add(entry []byte) error {
-	mark, name, suffix := byte(markOne), entry, ""
-	if rest, ok := bytes.CutPrefix(entry, []byte("+.")); ok {
-		mark, name, suffix = markBoth, rest, ".+"
-	} else if rest, ok := bytes.CutPrefix(entry, []byte(".")); ok {
-		name, suffix = rest, ".+"
-	}
-	if err := checkName(name); err != nil {
+// NewDomainsBuilder makes an empty builder.
+func NewDomainsBuilder() *DomainsBuilder {
+	return &DomainsBuilder{key: hashKey{rand.Uint64(), rand.Uint64() | 1}}
+}
+
+// Add takes one entry and does not keep it; it says what is wrong with it.
+func (b *DomainsBuilder) Add(entry []byte) error {
+	n, err := parseName(entry)
+	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(name, func(c byte) bool { return c >= 0x80 }) {
-		ascii, err := idna.Punycode.ToASCII(strings.ToLower(string(name)))
-		if err != nil {
-			return err
+	h := b.key.root()
+	for i := len(n.text) - 1; i >= 0; i-- {
+		c := n.text[i]
+		if c == '.' {
+			h = b.key.dot(h)
+			continue
 		}
-		name = []byte(ascii)
+		if c == '*' && atStart(h) {
+			b.stems.add(h | exact)
+		}
+		h = b.key.byte(h, lower(c))
 	}
-	if len(name) > maxName {
-		return errLongName
-	}
-	b.put(name, suffix, mark)
+	b.names.add(h | uint64(n.flags))
 	b.count++
 	return nil
 }
 
-// checkName says what is wrong with the part of an entry behind +. and dot.
-func checkName(name []byte) error {
-	if len(name) == 0 {
-		return errEmptyEntry
-	}
-	if name[0] == ' ' || name[len(name)-1] == ' ' {
-		return errSpace
-	}
-	last := byte('.')
-	for i, c := range name {
-		switch {
-		case c == '/':
-			return errSlash
-		case c < ' ' || c == 0x7f:
-			return errControl
-		case c == '.' && last == '.':
-			return errLabel
-		case c == '+' && last == '.' && (i+1 == len(name) || name[i+1] == '.'):
-			return errPlus
-		}
-		last = c
-	}
-	if last == '.' {
-		return errLabel
-	}
-	return nil
-}
-
-// put adds a name, from its end, with what stands before it.
-func (b *domainBuilder) put(name []byte, suffix string, mark byte) {
-	block := b.names.room(len(name) + 3)
-	out := *block
-	for i := len(name) - 1; i >= 0; i-- {
-		out = append(out, lower(name[i]))
-	}
-	out = append(out, suffix...)
-	*block = append(out, mark)
-	b.names.count++
-}
-
-func (b *domainBuilder) build() *Domains {
-	return &Domains{trie: buildTrie(&b.names), count: b.count}
+// Build makes the set. The builder is used up.
+func (b *DomainsBuilder) Build() *Domains {
+	return &Domains{key: b.key, names: b.names.table(), stems: b.stems.table(), count: b.count}
 }

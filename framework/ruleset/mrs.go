@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
@@ -19,75 +18,89 @@ const (
 	maxWindow   = 32 << 20
 )
 
+var errNoTree = fmt.Errorf("%w: its bits are no tree of names", ErrFormat)
+
 // magic begins an unpacked mrs file: "MRS" and the version.
 const magic = "MRS\x01"
 
 // readMRS reads an mrs file (config-rules.md §7). Lengths are believed only as
 // far as bytes have come, so that a short file cannot ask for much memory.
 func readMRS(b Behavior, r io.Reader) (*Set, error) {
+	s := &Set{Behavior: b}
+	err := openMRS(b, r, func(in *mrsReader, count int) (err error) {
+		if b == Domain {
+			s.Domains, err = in.domains(count)
+			return err
+		}
+		s.Prefixes, err = in.prefixes(count)
+		return err
+	})
+	return s, err
+}
+
+// openMRS reads what stands before and behind the body, which body reads.
+func openMRS(b Behavior, r io.Reader, body func(r *mrsReader, count int) error) error {
 	if b == Classical {
-		return nil, fmt.Errorf("%w: there is none of behavior classical", ErrFormat)
+		return errClassicalMRS
 	}
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer z.Close()
 	in := &mrsReader{bufio.NewReaderSize(&bounded{r: z, left: maxUnpacked}, 64<<10)}
-	s, err := in.set(b)
-	switch {
-	case err == nil, errors.Is(err, ErrTooLarge), errors.Is(err, ErrFormat):
-		return s, err
-	case err == io.EOF, err == io.ErrUnexpectedEOF:
-		return nil, fmt.Errorf("%w: it ends early", ErrFormat)
+	count, err := in.head(b)
+	if err == nil {
+		err = body(in, count)
 	}
-	return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	if err == nil {
+		if _, err = in.ReadByte(); err == nil {
+			return fmt.Errorf("%w: bytes follow the set", ErrFormat)
+		}
+		if err == io.EOF { // not an error of the checksum, for one
+			return nil
+		}
+	}
+	switch {
+	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrFormat):
+		return err
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return fmt.Errorf("%w: it ends early", ErrFormat)
+	}
+	return fmt.Errorf("%w: %w", ErrFormat, err)
 }
 
 type mrsReader struct{ *bufio.Reader }
 
-func (r *mrsReader) set(b Behavior) (*Set, error) {
+// head reads what is before the body, and returns the number of entries.
+func (r *mrsReader) head(b Behavior) (count int, err error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, err
+		return 0, err
 	}
 	if string(head[:4]) != magic {
-		return nil, fmt.Errorf("%w: no version 1 header", ErrFormat)
+		return 0, fmt.Errorf("%w: no version 1 header", ErrFormat)
 	}
 	if head[4] != byte(b) {
-		return nil, fmt.Errorf("%w: its behavior is %d, not %s", ErrFormat, head[4], b)
+		return 0, fmt.Errorf("%w: its behavior is %d, not %s", ErrFormat, head[4], b)
 	}
-	count, err := r.length(0, 1<<40)
-	if err != nil {
-		return nil, err
+	if count, err = r.length(0, 1<<40); err != nil {
+		return 0, err
 	}
 	extra, err := r.length(0, maxUnpacked)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	if _, err := r.Discard(extra); err != nil {
-		return nil, err
+		return 0, err
 	}
-	if v, err := r.ReadByte(); err != nil {
-		return nil, err
-	} else if v != 1 {
-		return nil, fmt.Errorf("%w: body version %d", ErrFormat, v)
+	switch v, err := r.ReadByte(); {
+	case err != nil:
+		return 0, err
+	case v != 1:
+		return 0, fmt.Errorf("%w: body version %d", ErrFormat, v)
 	}
-	s := &Set{Behavior: b}
-	if b == Domain {
-		s.Domains, err = r.domains(count)
-	} else {
-		s.Prefixes, err = r.prefixes(count)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if _, err := r.ReadByte(); err == nil {
-		return nil, fmt.Errorf("%w: bytes follow the set", ErrFormat)
-	} else if err != io.EOF {
-		return nil, err // the checksum of the stream, for one
-	}
-	return s, nil
+	return count, nil
 }
 
 // length reads an int64 and checks its range.
@@ -103,54 +116,53 @@ func (r *mrsReader) length(low, high int) (int, error) {
 	return int(n), nil
 }
 
-// domains reads a trie. Each of its parts bounds the next one: n words of
-// leaves are 64·n nodes, which have 2·64·n bits and fewer labels.
-func (r *mrsReader) domains(count int) (*Domains, error) {
-	var t trie
+// louds reads a tree. Each part bounds the next one: n words of leaves are up
+// to 64·n nodes, which have two bits each.
+func (r *mrsReader) louds() (*louds, error) {
+	var l louds
 	n, err := r.length(1, maxUnpacked/8)
 	if err != nil {
 		return nil, err
 	}
-	if t.leaves, err = r.words(n); err != nil {
+	if l.leaves, err = r.words(n); err != nil {
 		return nil, err
 	}
 	m, err := r.length(1, 2*n)
 	if err != nil {
 		return nil, err
 	}
-	if t.edges, err = r.words(m); err != nil {
+	if l.edges, err = r.words(m); err != nil {
 		return nil, err
 	}
-	l, err := r.length(1, 64*n)
+	k, err := r.length(1, 64*n)
 	if err != nil {
 		return nil, err
 	}
-	t.labels = make([]byte, l)
-	if _, err := io.ReadFull(r, t.labels); err != nil {
-		return nil, err
-	}
-	if !t.index() {
-		return nil, fmt.Errorf("%w: its bits are no tree", ErrFormat)
-	}
-	s := &Domains{trie: &t, count: count}
-	if slices.ContainsFunc(t.labels, func(c byte) bool { return c >= 0x80 || c-'A' < 26 }) {
-		return s.rebuilt(), nil
-	}
-	return s, nil
+	l.labels = make([]byte, k)
+	_, err = io.ReadFull(r, l.labels)
+	return &l, err
 }
 
-// rebuilt is s with its names in the form that hosts have. Other programs
-// keep names of other scripts as they are, reversed by characters.
-func (s *Domains) rebuilt() *Domains {
-	var b domainBuilder
-	s.trie.walk(func(_ []int, key []byte) bool {
-		text := []rune(string(key))
-		slices.Reverse(text)
-		_ = b.add([]byte(string(text))) // a name that has no such form matches no host
-		return true
+// domains reads a tree into a set.
+func (r *mrsReader) domains(count int) (*Domains, error) {
+	l, err := r.louds()
+	if err != nil {
+		return nil, err
+	}
+	first := l.levels()
+	if first == nil {
+		return nil, errNoTree
+	}
+	if !slices.ContainsFunc(l.labels, func(c byte) bool { return c >= 0x7f || c < ' ' || c-'A' < 26 }) {
+		return l.domains(first, count), nil
+	}
+	b := NewDomainsBuilder()
+	l.names(first).each(func(text []byte, flags byte) {
+		_ = b.Add(append([]byte(prefixOf(flags)), text...)) // was taken before
 	})
-	b.count = s.count
-	return b.build()
+	s := b.Build()
+	s.count = count
+	return s, nil
 }
 
 // words reads n words; it takes memory as they come.
@@ -172,29 +184,41 @@ func (r *mrsReader) words(n int) ([]uint64, error) {
 	return out, nil
 }
 
-// prefixes reads ranges, which are sorted and do not touch.
+// prefixes reads ranges into a set.
 func (r *mrsReader) prefixes(count int) (*Prefixes, error) {
+	var b PrefixesBuilder
+	err := r.ranges(&b, count)
+	return b.Build(), err
+}
+
+// ranges reads ranges, which are sorted and do not touch.
+func (r *mrsReader) ranges(b *PrefixesBuilder, count int) error {
 	n, err := r.length(1, maxUnpacked/32)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var b prefixBuilder
-	for range n {
-		pair, err := r.Peek(32)
+	for n > 0 {
+		data, err := r.Peek(32 * min(n, r.Size()/32))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		from, to := netip.AddrFrom16([16]byte(pair[:16])), netip.AddrFrom16([16]byte(pair[16:]))
-		if from.Is4In6() && to.Is4In6() {
-			from, to = from.Unmap(), to.Unmap()
+		for p := data; len(p) > 0; p = p[32:] {
+			from := wide{binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:])}
+			to := wide{binary.BigEndian.Uint64(p[16:]), binary.BigEndian.Uint64(p[24:])}
+			switch {
+			case compareWide(from, to) > 0:
+				return fmt.Errorf("%w: %w", ErrFormat, errBackwards)
+			case from.mapped() && to.mapped():
+				b.v4.add(uint32(from.lo), uint32(to.lo))
+			default:
+				b.add6(from, to)
+			}
 		}
-		if err := b.addRange(from, to); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrFormat, err)
-		}
-		if _, err := r.Discard(32); err != nil {
-			return nil, err
+		n -= len(data) / 32
+		if _, err := r.Discard(len(data)); err != nil {
+			return err
 		}
 	}
 	b.count = count
-	return b.build(), nil
+	return nil
 }

@@ -13,8 +13,9 @@ var (
 	errBackwards = errors.New("range ends before it begins")
 )
 
-// prefixBuilder collects ranges, in blocks so that growing copies nothing.
-type prefixBuilder struct {
+// PrefixesBuilder collects ranges and makes a set of them. The zero builder is
+// empty and ready.
+type PrefixesBuilder struct {
 	v4     blocks[uint32]
 	wide   blocks[uint64]
 	narrow blocks[wide]
@@ -40,8 +41,8 @@ func (b *blocks[T]) add(from, to T) {
 	(*b)[n] = append((*b)[n], [2]T{from, to})
 }
 
-// add takes one entry: a prefix, whose host bits do not matter, or an address.
-func (b *prefixBuilder) add(entry []byte) error {
+// Add takes one entry and does not keep it: a prefix, whose host bits do not matter, or an address.
+func (b *PrefixesBuilder) Add(entry []byte) error {
 	if ip, bits, ok := prefix4(entry); ok {
 		mask := ^uint32(0) << (32 - bits) // shifting by 32 gives 0
 		b.v4.add(ip&mask, ip|^mask)
@@ -53,7 +54,7 @@ func (b *prefixBuilder) add(entry []byte) error {
 		return errNoPrefix
 	}
 	b.count++
-	return b.addRange(p.Addr(), last(p))
+	return b.AddRange(p.Addr(), last(p))
 }
 
 // parsePrefix reads what prefix4 does not. A zone is left out, and a prefix of
@@ -118,9 +119,9 @@ func decimal(b []byte, limit int) (n, used int) {
 	return n, used
 }
 
-// addRange takes the addresses from from to to. Both are of one family, and
+// AddRange takes the addresses from from to to. Both are of one family, and
 // IPv4 ones are not mapped.
-func (b *prefixBuilder) addRange(from, to netip.Addr) error {
+func (b *PrefixesBuilder) AddRange(from, to netip.Addr) error {
 	if from.Is4() != to.Is4() || to.Less(from) {
 		return errBackwards
 	}
@@ -132,7 +133,7 @@ func (b *prefixBuilder) addRange(from, to netip.Addr) error {
 	return nil
 }
 
-func (b *prefixBuilder) add6(from, to wide) {
+func (b *PrefixesBuilder) add6(from, to wide) {
 	if from.lo == 0 && to.lo == ^uint64(0) {
 		b.wide.add(from.hi, to.hi)
 		return
@@ -140,7 +141,8 @@ func (b *prefixBuilder) add6(from, to wide) {
 	b.narrow.add(from, to)
 }
 
-func (b *prefixBuilder) build() *Prefixes {
+// Build makes the set. The builder is used up.
+func (b *PrefixesBuilder) Build() *Prefixes {
 	return &Prefixes{
 		v4:     merge(b.v4, cmp.Compare[uint32], next32),
 		wide:   merge(b.wide, cmp.Compare[uint64], next64),

@@ -22,6 +22,9 @@ type Prefixes struct {
 // wide is an IPv6 address as a number.
 type wide struct{ hi, lo uint64 }
 
+// mapped says whether a is an IPv4 address in IPv6's form.
+func (a wide) mapped() bool { return a.hi == 0 && a.lo>>32 == 0xffff }
+
 func compareWide(a, b wide) int {
 	return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo))
 }
@@ -87,7 +90,10 @@ func (s *Prefixes) find(ip netip.Addr) (from, to netip.Addr, ok bool) {
 // All are the prefixes that make up the set, IPv4 first, each family in order.
 func (s *Prefixes) All() iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {
-		for from, to := range s.spans() {
+		if s == nil {
+			return
+		}
+		for from, to := range s.spans(s.six()) {
 			for p := range split(from, to) {
 				if !yield(p) {
 					return
@@ -97,18 +103,14 @@ func (s *Prefixes) All() iter.Seq[netip.Prefix] {
 	}
 }
 
-// spans are the ranges, IPv4 first, each family in order.
-func (s *Prefixes) spans() iter.Seq2[netip.Addr, netip.Addr] {
+// spans are the ranges, IPv4 first, each family in order; six is all of IPv6.
+func (s *Prefixes) spans(six ranges[wide]) iter.Seq2[netip.Addr, netip.Addr] {
 	return func(yield func(from, to netip.Addr) bool) {
-		if s == nil {
-			return
-		}
 		for i, from := range s.v4.from {
 			if !yield(addr4(from), addr4(s.v4.to[i])) {
 				return
 			}
 		}
-		six := s.six()
 		for i, from := range six.from {
 			if !yield(addr(from), addr(six.to[i])) {
 				return

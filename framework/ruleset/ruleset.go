@@ -184,8 +184,8 @@ func (b *Bad) add(line int, text []byte, err error) {
 // collector takes the entries of a text form one by one.
 type collector struct {
 	behavior Behavior
-	names    *domainBuilder
-	prefixes *prefixBuilder
+	names    *DomainsBuilder
+	prefixes *PrefixesBuilder
 	lines    []Line
 	bad      Bad
 }
@@ -194,9 +194,9 @@ func newCollector(b Behavior) *collector {
 	c := &collector{behavior: b}
 	switch b {
 	case Domain:
-		c.names = new(domainBuilder)
+		c.names = NewDomainsBuilder()
 	case IPCIDR:
-		c.prefixes = new(prefixBuilder)
+		c.prefixes = new(PrefixesBuilder)
 	}
 	return c
 }
@@ -207,9 +207,9 @@ func (c *collector) entry(line int, text []byte, err error) {
 	if err == nil {
 		switch c.behavior {
 		case Domain:
-			err = c.names.add(text)
+			err = c.names.Add(text)
 		case IPCIDR:
-			err = c.prefixes.add(text)
+			err = c.prefixes.Add(text)
 		default:
 			var l Line
 			if l, err = parseLine(string(text)); err == nil {
@@ -227,9 +227,9 @@ func (c *collector) set() (*Set, error) {
 	s := &Set{Behavior: c.behavior, Lines: c.lines, Bad: c.bad}
 	switch c.behavior {
 	case Domain:
-		s.Domains = c.names.build()
+		s.Domains = c.names.Build()
 	case IPCIDR:
-		s.Prefixes = c.prefixes.build()
+		s.Prefixes = c.prefixes.Build()
 	}
 	return s, nil
 }
