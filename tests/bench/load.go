@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -91,9 +92,40 @@ func pour(t *target, d time.Duration, n int) (int64, time.Duration, error) {
 	return total.Load(), t.cpu() - begin, nil
 }
 
-// short is flows per CPU-second: dial, one message of 100 bytes there and
-// back, close, by n clients at once.
+// short is flows per CPU-second through SOCKS5, by n clients at once.
 func short(t *target, d time.Duration, n int) (float64, error) {
+	return exchange(t, d, n, func() (*net.TCPConn, error) {
+		c, _, err := greet(t, 1, t.origin.addr)
+		return c, err
+	})
+}
+
+// connects is short through HTTP CONNECT.
+func connects(t *target, d time.Duration, n int) (float64, error) {
+	request := []byte("CONNECT " + t.origin.addr + " HTTP/1.1\r\nHost: " + t.origin.addr + "\r\n\r\n")
+	return exchange(t, d, n, func() (*net.TCPConn, error) {
+		conn, err := net.Dial("tcp4", t.addr)
+		if err != nil {
+			return nil, err
+		}
+		c := conn.(*net.TCPConn)
+		c.SetDeadline(time.Now().Add(30 * time.Second))
+		c.Write(request)
+		answer := make([]byte, 512)
+		for got := 0; !bytes.HasSuffix(answer[:got], []byte("\r\n\r\n")); {
+			m, err := c.Read(answer[got:])
+			if got += m; err != nil {
+				c.Close()
+				return nil, err
+			}
+		}
+		return c, nil
+	})
+}
+
+// exchange is flows per CPU-second: a dial, one message of 100 bytes there and
+// back, and a close, by n clients at once.
+func exchange(t *target, d time.Duration, n int, dial func() (*net.TCPConn, error)) (float64, error) {
 	var flows atomic.Int64
 	var failed atomic.Pointer[error]
 	var wg sync.WaitGroup
@@ -103,7 +135,7 @@ func short(t *target, d time.Duration, n int) (float64, error) {
 		wg.Go(func() {
 			b := make([]byte, 100)
 			for time.Now().Before(end) {
-				c, _, err := greet(t, 1, t.origin.addr)
+				c, err := dial()
 				if err == nil {
 					b[0] = askEcho
 					c.Write(b)

@@ -23,26 +23,25 @@ type target struct {
 	startCPU float64 // ms of CPU by then
 }
 
-// startTarget starts the bare relay or culvert and waits until it accepts.
-func startTarget(dir, binary, which string, origin *originProcess) (*target, error) {
+// startTarget starts culvert, or the bare relay when binary is "", and waits
+// until it accepts. rules is how many rules come before the one that matches.
+func startTarget(dir, binary string, origin *originProcess, rules int) (*target, error) {
 	t := &target{addr: freeAddr(), origin: origin}
 	ready := t.addr
-	if which == "bare" {
+	if binary == "" {
 		self, err := os.Executable()
 		if err != nil {
 			return nil, err
 		}
 		t.cmd = exec.Command(self, "relay", t.addr)
 	} else {
-		_, port, _ := net.SplitHostPort(t.addr)
 		ready = freeAddr()
 		home := filepath.Join(dir, "home")
 		if err := os.MkdirAll(home, 0o700); err != nil {
 			return nil, err
 		}
 		file := filepath.Join(home, "config.yaml")
-		config := fmt.Sprintf("socks-port: %s\nexternal-controller: %s\nrules: [\"MATCH,DIRECT\"]\n", port, ready)
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		if err := os.WriteFile(file, config(t.addr, ready, rules), 0o600); err != nil {
 			return nil, err
 		}
 		t.cmd = exec.Command(binary, "-d", home, "-f", file)
@@ -63,6 +62,25 @@ func startTarget(dir, binary, which string, origin *originProcess) (*target, err
 	t.startMS = float64(time.Since(begin).Microseconds()) / 1000
 	t.startCPU = float64(t.cpu().Microseconds()) / 1000
 	return t, nil
+}
+
+// config is a document with one mixed port and a controller.
+func config(addr, controller string, rules int) []byte {
+	_, port, _ := net.SplitHostPort(addr)
+	b := fmt.Appendf(nil, "mixed-port: %s\nexternal-controller: %s\nrules:\n", port, controller)
+	for i := range rules {
+		switch i % 4 {
+		case 0:
+			b = fmt.Appendf(b, "  - DOMAIN-SUFFIX,site%d.test,REJECT\n", i)
+		case 1:
+			b = fmt.Appendf(b, "  - IP-CIDR,198.18.%d.0/24,REJECT,no-resolve\n", i%256)
+		case 2:
+			b = fmt.Appendf(b, "  - DOMAIN-KEYWORD,word%d,REJECT\n", i)
+		case 3:
+			b = fmt.Appendf(b, "  - DST-PORT,%d,REJECT\n", 1+i)
+		}
+	}
+	return append(b, "  - MATCH,DIRECT\n"...)
 }
 
 func (t *target) stop() {
@@ -134,7 +152,7 @@ type originProcess struct {
 	addr string // TCP: the first byte says what to do; UDP: sends back
 }
 
-func startServer(string) (*originProcess, error) {
+func startServer() (*originProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err

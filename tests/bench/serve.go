@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -31,6 +32,10 @@ func bareFlow(c *net.TCPConn) {
 	if _, err := io.ReadFull(c, b[:2]); err != nil {
 		return
 	}
+	if b[0] == 'C' {
+		bareConnect(c, b)
+		return
+	}
 	io.ReadFull(c, b[2:2+b[1]])
 	c.Write([]byte{5, 0})
 	if _, err := io.ReadFull(c, b[:10]); err != nil || b[3] != 1 {
@@ -42,12 +47,33 @@ func bareFlow(c *net.TCPConn) {
 		barePackets(c)
 		return
 	}
+	bareJoin(c, to, []byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+}
+
+// bareConnect is HTTP CONNECT to an address; b holds the first two bytes.
+func bareConnect(c *net.TCPConn, b []byte) {
+	n := 2
+	for !bytes.HasSuffix(b[:n], []byte("\r\n\r\n")) {
+		m, err := c.Read(b[n:])
+		if n += m; err != nil {
+			return
+		}
+	}
+	_, rest, _ := bytes.Cut(b[:n], []byte(" "))
+	to, _, _ := bytes.Cut(rest, []byte(" "))
+	if ap, err := netip.ParseAddrPort(string(to)); err == nil {
+		bareJoin(c, ap, []byte("HTTP/1.1 200 Connection established\r\n\r\n"))
+	}
+}
+
+// bareJoin dials, answers and copies both ways.
+func bareJoin(c *net.TCPConn, to netip.AddrPort, answer []byte) {
 	s, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
 	if err != nil {
 		return
 	}
 	defer s.Close()
-	c.Write([]byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0})
+	c.Write(answer)
 	done := make(chan struct{})
 	go func() {
 		io.Copy(c, s)
