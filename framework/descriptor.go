@@ -136,16 +136,34 @@ func NewTransport[C any](typ string, defaults func() C, build Builder[C, Transpo
 // NewRule describes a rule type: keyword is its spelling in a rule line, label
 // the REST API's. New returns what is wrong with the payload.
 func NewRule(keyword, label string, build func(RuleArgs) (Rule, error), opts ...Option) Descriptor {
+	return NewRuleWith(keyword, label, func(_ Host, a RuleArgs) (Rule, error) { return build(a) }, opts...)
+}
+
+// NewRuleWith is NewRule for a rule that asks its Host for data. The Host is
+// nil where only the payload is to be checked.
+func NewRuleWith(keyword, label string, build func(Host, RuleArgs) (Rule, error), opts ...Option) Descriptor {
 	d := describe(KindRule, keyword, func() RuleArgs { return RuleArgs{} },
-		func(_ context.Context, _ Host, a RuleArgs) (Rule, error) { return build(a) },
+		func(_ context.Context, h Host, a RuleArgs) (Rule, error) { return build(h, a) },
 		append([]Option{WithLabel(label)}, opts...))
 	d.check = func(src Source) error {
 		var a RuleArgs
 		if err := src.Decode(&a); err != nil {
 			return err
 		}
-		_, err := build(a)
+		_, err := build(nil, a)
 		return err
+	}
+	return d
+}
+
+// With returns a Descriptor that builds with h where it is given no Host.
+func (d Descriptor) With(h Host) Descriptor {
+	build := d.build
+	d.build = func(ctx context.Context, own Host, src Source) (any, error) {
+		if own == nil {
+			own = h
+		}
+		return build(ctx, own, src)
 	}
 	return d
 }

@@ -53,12 +53,10 @@ func (b *PrefixesBuilder) Add(entry []byte) error {
 	if !ok {
 		return errNoPrefix
 	}
-	b.count++
-	return b.AddRange(p.Addr(), last(p))
+	return b.AddPrefix(p)
 }
 
-// parsePrefix reads what prefix4 does not. A zone is left out, and a prefix of
-// mapped addresses is one of IPv4.
+// parsePrefix reads what prefix4 does not. A zone is left out.
 func parsePrefix(s string) (netip.Prefix, bool) {
 	head, zone, ok := bytes.Cut([]byte(s), []byte("%"))
 	if ok {
@@ -75,10 +73,7 @@ func parsePrefix(s string) (netip.Prefix, bool) {
 		}
 		p = netip.PrefixFrom(ip, ip.BitLen())
 	}
-	if p.Addr().Is4In6() && p.Bits() >= 96 {
-		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-	}
-	return p.Masked(), true
+	return p, true
 }
 
 // prefix4 reads an IPv4 address or prefix as netip does, without a string.
@@ -119,9 +114,9 @@ func decimal(b []byte, limit int) (n, used int) {
 	return n, used
 }
 
-// AddRange takes the addresses from from to to. Both are of one family, and
+// addRange takes the addresses from from to to. Both are of one family, and
 // IPv4 ones are not mapped.
-func (b *PrefixesBuilder) AddRange(from, to netip.Addr) error {
+func (b *PrefixesBuilder) addRange(from, to netip.Addr) error {
 	if from.Is4() != to.Is4() || to.Less(from) {
 		return errBackwards
 	}
@@ -149,4 +144,16 @@ func (b *PrefixesBuilder) Build() *Prefixes {
 		narrow: merge(b.narrow, compareWide, nextWide),
 		count:  b.count,
 	}
+}
+
+// AddPrefix takes the addresses of a prefix, whose host bits do not matter.
+func (b *PrefixesBuilder) AddPrefix(p netip.Prefix) error {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if p = p.Masked(); !p.IsValid() {
+		return errNoPrefix
+	}
+	b.count++
+	return b.addRange(p.Addr(), last(p))
 }
