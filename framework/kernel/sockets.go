@@ -69,7 +69,7 @@ func (s *sockets) listen(ctx context.Context, lc net.ListenConfig, o *owner, add
 		s.release(sock)
 		return nil, fmt.Errorf("share %s: %w", address, err)
 	}
-	return &listener{TCPListener: l.(*net.TCPListener), hold: hold{set: s, sock: sock}, keepAlive: lc.KeepAliveConfig}, nil
+	return &listener{TCPListener: l.(*net.TCPListener), hold: hold{set: s, sock: sock}, keepAlive: filled(lc.KeepAliveConfig)}, nil
 }
 
 // listenPacket is listen for datagrams.
@@ -244,6 +244,17 @@ func (h *hold) release() (queue []net.Conn) {
 // goKeepAlive is what package net sets on each connection that a listener
 // made from a file accepts.
 var goKeepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 15 * time.Second}
+
+// filled is c with what package net takes for zeros.
+func filled(c net.KeepAliveConfig) net.KeepAliveConfig {
+	if c.Idle == 0 {
+		c.Idle = goKeepAlive.Idle
+	}
+	if c.Interval == 0 {
+		c.Interval = goKeepAlive.Interval
+	}
+	return c
+}
 
 type listener struct {
 	*net.TCPListener

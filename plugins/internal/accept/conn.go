@@ -13,7 +13,7 @@ import (
 //	accept → waiting ──── Busy ────────→ busy → end
 //	          └────────── Hold ────────→ held → end
 //
-// Waiting (for a handshake or a next request): has a deadline, may be cut by
+// Waiting (for a handshake or a next request): has a time limit, may be cut by
 // the limit and, unless it is the first handshake, by Close, which waits for its
 // goroutine to end. Busy (a flow
 // goes through it): lives on after Close. Held (open as a sign of life only):
@@ -26,7 +26,9 @@ type Conn struct {
 
 	// Guarded by server.mu; ring is nil when busy.
 	ring, prev, next *Conn
-	begun            bool // was busy once: what it waits for is no first handshake
+	until            time.Time // the time limit, while waiting
+	begun            bool      // was busy once: what it waits for is no first handshake
+	dated            bool      // conn has a deadline
 }
 
 // Raw is the connection itself: *net.TCPConn, or *tls.Conn with TLS.
@@ -44,7 +46,7 @@ func (c *Conn) Wait(d time.Duration) bool {
 	return c.server.move(c, &c.server.waiting, time.Now().Add(d))
 }
 
-// Busy ends waiting and clears the deadline. False says that the server was
+// Busy ends waiting and its time limit. False says that the server was
 // closed before and c is to end; a first handshake ends in order all the same.
 func (c *Conn) Busy() bool { return c.server.move(c, nil, time.Time{}) }
 
@@ -55,17 +57,27 @@ func (c *Conn) Hold() bool { return c.server.move(c, &c.server.held, time.Time{}
 // serves the connection closes it.
 var cut = time.Unix(1, 0)
 
-// move puts c into ring, nil for none, and sets its deadline, both under the
-// lock so that a cut is not undone. It fails when the server is closed. The
-// oldest waiting connection is cut when there are too many.
-func (s *Server) move(c, ring *Conn, deadline time.Time) bool {
+// end gives c a deadline; the caller holds mu.
+func (c *Conn) end(at time.Time) {
+	c.dated = true
+	c.conn.SetDeadline(at)
+}
+
+// move puts c into ring, nil for none, and says until when it may wait there.
+// A deadline that it has is cleared, under the lock so that a cut is not
+// undone. It fails when the server is closed. The oldest waiting connection is
+// cut when there are too many.
+func (s *Server) move(c, ring *Conn, until time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := ring == nil && !c.begun
-	if s.over || s.closed && !first || c.conn.SetDeadline(deadline) != nil {
+	if s.over || s.closed && !first || c.dated && c.conn.SetDeadline(time.Time{}) != nil {
 		return false
 	}
-	c.begun = c.begun || first
+	c.begun, c.dated, c.until = c.begun || first, false, until
+	if ring == &s.waiting {
+		s.wind(until)
+	}
 	if c.ring == ring {
 		return true
 	}
@@ -76,9 +88,63 @@ func (s *Server) move(c, ring *Conn, deadline time.Time) bool {
 		oldest := s.waiting.next
 		s.unlink(oldest)
 		s.link(oldest, &s.held) // it stays known until its goroutine ends
-		oldest.conn.SetDeadline(cut)
+		oldest.end(cut)
 	}
 	return true
+}
+
+// tick is how often the clock runs off at least, and grain at most, while
+// somebody waits. Chosen: a limit is met within a grain; and with a timer due
+// soon, none of those that dials set wakes the thread that waits for events.
+const (
+	tick  = time.Second
+	grain = 50 * time.Millisecond
+)
+
+// wind sets the clock to run off at or before at; the caller holds mu. One
+// clock for all costs a connection nothing, a deadline two changes of a timer.
+func (s *Server) wind(at time.Time) {
+	if !s.due.IsZero() && !at.Before(s.due) {
+		return
+	}
+	d := min(time.Until(at), tick)
+	s.due = time.Now().Add(d)
+	if s.clock == nil {
+		s.clock = time.AfterFunc(d, s.expire)
+	} else {
+		s.clock.Reset(d)
+	}
+}
+
+// expire cuts who has waited too long, and winds the clock for the others.
+func (s *Server) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	next := now.Add(tick)
+	some := false
+	for c := s.waiting.next; c != &s.waiting; c = c.next {
+		switch {
+		case c.dated: // ends at that
+		case !c.until.After(now):
+			c.end(cut)
+		default:
+			some = true
+			if c.until.Before(next) {
+				next = c.until
+			}
+		}
+	}
+	if s.due = (time.Time{}); some {
+		s.wind(later(next, now.Add(grain)))
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // link appends c to ring; the caller holds mu.
