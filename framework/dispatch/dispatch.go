@@ -245,13 +245,18 @@ func (t through) enter(ctx context.Context, network framework.Network, to framew
 		return ctx, nil, nil, err
 	}
 	f := framework.Flow{Network: network, Destination: to, Inbound: framework.Origin{Type: "Inner"}}
-	for {
-		n, passed, err := t.d.Snapshot().exit(t.name, &f, nil)
+	for snap := t.d.Snapshot(); ; {
+		n, passed, err := snap.exit(t.name, &f, nil)
 		if err != nil {
 			return ctx, nil, nil, err
 		}
 		if n.Lease.Acquire() {
 			return ctx, n, passed, nil
 		}
+		next := t.d.Snapshot()
+		if next == snap { // the kernel closes: no other will come
+			return ctx, nil, nil, framework.Classed(framework.ErrUnavailable, errRetired)
+		}
+		snap = next
 	}
 }

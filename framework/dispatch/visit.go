@@ -75,7 +75,11 @@ func (v *visit) decide(now time.Time) error {
 		if v.node.Lease.Acquire() {
 			return nil
 		}
-		v.snap = v.port.d.Snapshot()
+		next := v.port.d.Snapshot()
+		if next == v.snap { // the kernel closes: no other will come
+			return framework.Classed(framework.ErrUnavailable, errRetired)
+		}
+		v.snap = next
 	}
 }
 

@@ -21,6 +21,7 @@ type plan struct {
 	groups    []nodeSpec
 	inbounds  []inboundSpec // of `listeners:`
 	names     []string      // members of GLOBAL, in order
+	index     index         // of outbounds and groups
 	broken    []string      // names of outbounds and groups with a mistake of their own
 
 	rules     *route.Table
@@ -83,14 +84,34 @@ func (p *plan) add(ps ...conf.Problem) { p.problems = append(p.problems, ps...) 
 
 // spec finds a planned outbound or group by name.
 func (p *plan) spec(name string) *nodeSpec {
-	for _, list := range [][]nodeSpec{p.outbounds, p.groups} {
-		for i := range list {
-			if list[i].name == name {
-				return &list[i]
-			}
-		}
+	i, ok := p.index.of(p)[name]
+	switch {
+	case !ok:
+		return nil
+	case i < 0:
+		return &p.groups[^i]
 	}
-	return nil
+	return &p.outbounds[i]
+}
+
+// index finds outbounds and groups by name. It takes in what was planned since
+// it was asked last.
+type index struct {
+	at                map[string]int // of a group: the complement
+	outbounds, groups int            // that are in it
+}
+
+func (x *index) of(p *plan) map[string]int {
+	if x.at == nil {
+		x.at = map[string]int{}
+	}
+	for ; x.outbounds < len(p.outbounds); x.outbounds++ {
+		x.at[p.outbounds[x.outbounds].name] = x.outbounds
+	}
+	for ; x.groups < len(p.groups); x.groups++ {
+		x.at[p.groups[x.groups].name] = ^x.groups
+	}
+	return x.at
 }
 
 func (k *Kernel) planOutbounds(p *plan) {
