@@ -173,6 +173,44 @@ type Rule interface {
 // Without it the API shows the configured text.
 type PayloadTexter interface{ PayloadText() string }
 
+// Indexer is a Rule that holds for a flow if and only if one of its keys does.
+// The router finds such rules in tables that a whole list shares, and so asks
+// none that does not hold. A rule that stands for a set has many keys. Index is
+// called once, after the rule is made; without keys the rule is asked like any.
+type Indexer interface{ Index() []Key }
+
+// Key is a condition on one fact of a flow. What is not known meets none.
+type Key struct {
+	Fact      Fact
+	Name      string       // for the facts that are text
+	Prefix    netip.Prefix // for addresses; an address is compared unmapped and without its zone
+	Low, High uint16       // for numbers, both included
+}
+
+// Fact is what a Key looks at.
+type Fact uint8
+
+// The facts; one that tells fewer flows apart comes later.
+const (
+	FactHost            Fact = iota + 1 // Facts.Host is Name
+	FactHostSuffix                      // Facts.Host is Name, or ends with a dot and Name
+	FactDestination                     // Facts.IP is in Prefix
+	FactSource                          // the source's address is in Prefix
+	FactUser                            // the inbound's user is Name
+	FactDestinationPort                 // Low ≤ the port ≤ High, as all below
+	FactSourcePort
+	FactInbound // the inbound's name is Name
+	FactInboundPort
+	FactDSCP
+	FactNetwork // the number of the Network
+)
+
+// EntryNamer is a Rule over many entries that can say which of them holds, ""
+// when none does. It is asked for people to read, not on the flow path.
+type EntryNamer interface {
+	Entry(f *Flow, facts Facts) string
+}
+
 // RuleArgs is the configuration of every rule: TYPE,payload,target,params.
 // The target stays with the router.
 type RuleArgs struct {

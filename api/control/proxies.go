@@ -77,11 +77,13 @@ func (c *Controller) Unfix(group string) error {
 
 // Rules are the rules in force, as rest.Rules.
 func (c *Controller) Rules() []rest.Rule {
-	rules := c.Kernel.Snapshot().Rules.Main().Rules()
+	main := c.Kernel.Snapshot().Rules.Main()
+	rules, counters := main.Rules(), main.Counters()
 	list := make([]rest.Rule, len(rules))
 	for i, r := range rules {
+		n := counters[i]
 		list[i] = rest.Rule{Type: r.Label, Payload: r.Payload, Target: r.Target, Size: -1, Disabled: r.Disabled(),
-			Hits: r.Hits.Load(), HitAt: at(r.HitAt.Load()), Misses: r.Misses.Load(), MissAt: at(r.MissAt.Load())}
+			Hits: n.Hits, HitAt: at(n.HitAt), Misses: n.Misses, MissAt: at(n.MissAt)}
 	}
 	return list
 }
@@ -95,10 +97,5 @@ func at(nanos int64) time.Time {
 
 // DisableRules switches rules off and on, as rest.Rules.
 func (c *Controller) DisableRules(off map[int]bool) {
-	rules := c.Kernel.Snapshot().Rules.Main().Rules()
-	for i, disabled := range off {
-		if i >= 0 && i < len(rules) {
-			rules[i].SetDisabled(disabled)
-		}
-	}
+	c.Kernel.Snapshot().Rules.Main().Disable(off)
 }

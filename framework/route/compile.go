@@ -66,6 +66,10 @@ func Compile(main []Line, subs map[string][]Line, c Catalog) (*Table, []*LineErr
 	if len(b.errs) > 0 {
 		return nil, b.errs
 	}
+	for _, l := range b.table.subs {
+		l.index = newIndex(l.rules)
+	}
+	b.table.main.index = newIndex(b.table.main.rules)
 	return b.table, nil
 }
 
@@ -82,21 +86,21 @@ func (b *builder) fill(l *List, lines []Line) {
 			b.errs = append(b.errs, &LineError{l.Name, i, err})
 			continue
 		}
-		r.Index = i
+		r.Index, r.list = i, l
 		l.rules = append(l.rules, r)
 	}
 }
 
 func (b *builder) rule(line Line) (*Rule, error) {
 	if line.Never {
-		return &Rule{Label: cmp.Or(line.Label, line.Type), Payload: line.Payload, Target: line.Target, cond: anyOf{}}, nil
+		return &Rule{Label: cmp.Or(line.Label, line.Type), Payload: line.Payload, Target: line.Target, cond: anyOf{}, indexable: indexAny(nil)}, nil
 	}
 	if line.Type != "SUB-RULE" {
 		c, err := b.condition(line.Type, line.Payload, line.Params)
 		if err != nil {
 			return nil, err
 		}
-		return &Rule{Label: c.label, Payload: c.text, Target: line.Target, cond: c.cond, needIP: c.needIP}, nil
+		return &Rule{Label: c.label, Payload: c.text, Target: line.Target, cond: c.cond, needIP: c.needIP, indexable: c.index}, nil
 	}
 	groups, err := split(line.Payload)
 	if err != nil {
@@ -113,7 +117,7 @@ func (b *builder) rule(line Line) (*Rule, error) {
 	if sub == nil {
 		return nil, fmt.Errorf("sub-rule %q is not defined", line.Target)
 	}
-	return &Rule{Label: "SubRules", Payload: line.Payload, Target: line.Target, cond: c.cond, needIP: c.needIP, sub: sub}, nil
+	return &Rule{Label: "SubRules", Payload: line.Payload, Target: line.Target, cond: c.cond, needIP: c.needIP, indexable: c.index, sub: sub}, nil
 }
 
 // compiled is a condition and what lists show of it.
@@ -121,6 +125,7 @@ type compiled struct {
 	cond        condition
 	label, text string
 	needIP      bool
+	index       indexable
 }
 
 func (b *builder) condition(typ, payload string, params []string) (compiled, error) {
@@ -137,7 +142,7 @@ func (b *builder) condition(typ, payload string, params []string) (compiled, err
 	if err != nil {
 		return compiled{}, err
 	}
-	c := compiled{cond: plain{inst}, label: d.Label, text: payload}
+	c := compiled{cond: plain{inst}, label: d.Label, text: payload, index: indexRule(inst)}
 	if t, ok := inst.(framework.PayloadTexter); ok {
 		c.text = t.PayloadText()
 	}

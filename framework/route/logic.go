@@ -11,16 +11,16 @@ import (
 // plain is a rule plugin's verdict. A rule that fails does not hold.
 type plain struct{ rule framework.Rule }
 
-func (p plain) match(f *framework.Flow, v Visitor) bool {
-	ok, err := p.rule.Match(f, v)
+func (p plain) match(f *framework.Flow, facts framework.Facts) bool {
+	ok, err := p.rule.Match(f, facts)
 	return ok && err == nil
 }
 
 type allOf []condition
 
-func (a allOf) match(f *framework.Flow, v Visitor) bool {
+func (a allOf) match(f *framework.Flow, facts framework.Facts) bool {
 	for _, c := range a {
-		if !c.match(f, v) {
+		if !c.match(f, facts) {
 			return false
 		}
 	}
@@ -29,9 +29,9 @@ func (a allOf) match(f *framework.Flow, v Visitor) bool {
 
 type anyOf []condition
 
-func (a anyOf) match(f *framework.Flow, v Visitor) bool {
+func (a anyOf) match(f *framework.Flow, facts framework.Facts) bool {
 	for _, c := range a {
-		if c.match(f, v) {
+		if c.match(f, facts) {
 			return true
 		}
 	}
@@ -40,7 +40,9 @@ func (a anyOf) match(f *framework.Flow, v Visitor) bool {
 
 type not struct{ condition }
 
-func (n not) match(f *framework.Flow, v Visitor) bool { return !n.condition.match(f, v) }
+func (n not) match(f *framework.Flow, facts framework.Facts) bool {
+	return !n.condition.match(f, facts)
+}
 
 // logic compiles the payload of AND, OR and NOT.
 func (b *builder) logic(typ, payload string) (compiled, error) {
@@ -52,6 +54,7 @@ func (b *builder) logic(typ, payload string) (compiled, error) {
 		return compiled{}, fmt.Errorf("NOT takes one condition in parentheses, not %d", len(groups))
 	}
 	out := compiled{label: typ}
+	var children []compiled
 	var conds []condition
 	var texts []string
 	for _, g := range groups {
@@ -59,17 +62,18 @@ func (b *builder) logic(typ, payload string) (compiled, error) {
 		if err != nil {
 			return compiled{}, err
 		}
+		children = append(children, c)
 		conds = append(conds, c.cond)
 		texts = append(texts, "("+c.label+","+c.text+")")
 		out.needIP = out.needIP || c.needIP
 	}
 	switch typ {
 	case "AND":
-		out.cond, out.text = allOf(conds), "("+strings.Join(texts, " && ")+")"
+		out.cond, out.text, out.index = allOf(conds), "("+strings.Join(texts, " && ")+")", indexAll(children)
 	case "OR":
-		out.cond, out.text = anyOf(conds), "("+strings.Join(texts, " || ")+")"
+		out.cond, out.text, out.index = anyOf(conds), "("+strings.Join(texts, " || ")+")", indexAny(children)
 	case "NOT":
-		out.cond, out.text = not{conds[0]}, "(!"+texts[0]+")"
+		out.cond, out.text, out.index = not{conds[0]}, "(!"+texts[0]+")", indexable{pure: children[0].index.pure}
 	}
 	return out, nil
 }

@@ -1,6 +1,10 @@
-// Package route turns a flow into the name of an outbound or group: it walks
-// an ordered list of rules and stops at the first that holds. Rules that refer
-// to other rules (AND, OR, NOT, SUB-RULE) are its own; all others are plugins.
+// Package route turns a flow into the name of an outbound or group: the first
+// rule of an ordered list that holds decides. Rules that refer to other rules
+// (AND, OR, NOT, SUB-RULE) are its own; all others are plugins.
+//
+// A list is compiled into an index, so that a flow asks few of its rules: see
+// walk. What comes out is what a plain scan in order gives, which scan.go has,
+// the names that are resolved and the counters included.
 //
 // A Table is immutable but for its counters and the disabled marks, and is
 // safe for concurrent use. It knows neither outbounds nor addresses: what it
@@ -42,29 +46,35 @@ type Table struct {
 
 // List is one ordered list of rules: `rules:` or one of `sub-rules:`.
 type List struct {
-	Name  string // "" for the main one
-	rules []*Rule
+	Name   string // "" for the main one
+	rules  []*Rule
+	index  *index
+	ends   ends
+	counts history
 }
 
-// Rule is one line. Its fields are fixed; hits and misses are counted.
+// Rule is one line. Its fields are fixed; hits are counted.
 type Rule struct {
 	Index   int    // in its list, from 0
 	Label   string // the type as the REST API spells it
 	Payload string // the payload as the REST API spells it
 	Target  string // for SUB-RULE, the name of the list
 
+	indexable
 	cond    condition
 	needIP  bool
+	list    *List
 	sub     *List // SUB-RULE only
 	disable atomic.Bool
 
-	Hits, Misses  atomic.Uint64
-	HitAt, MissAt atomic.Int64 // Unix nanoseconds, 0 for never
+	Hits  atomic.Uint64 // walks that ended with this rule deciding
+	HitAt atomic.Int64  // Unix nanoseconds, 0 for never
+	left  ends          // walks of a sub-rule that this rule ended without deciding
 }
 
 // condition is what a line asks of a flow.
 type condition interface {
-	match(f *framework.Flow, v Visitor) bool
+	match(f *framework.Flow, facts framework.Facts) bool
 }
 
 // Main is the list that flows walk unless their inbound names another.
@@ -76,68 +86,10 @@ func (t *Table) Sub(name string) *List { return t.subs[name] }
 // Rules are the lines in order. The slice is not to be changed.
 func (l *List) Rules() []*Rule { return l.rules }
 
-// Disabled says whether the rule is switched off.
-func (r *Rule) Disabled() bool { return r.disable.Load() }
-
-// SetDisabled switches the rule off or on. A disabled rule never holds.
-func (r *Rule) SetDisabled(off bool) { r.disable.Store(off) }
-
 // Match walks l. It returns the rule that decided and its target, or nil when
 // no rule did. For a match inside a sub-rule the rule is the SUB-RULE line.
 func (l *List) Match(f *framework.Flow, v Visitor, now time.Time) (*Rule, string) {
-	w := walk{flow: f, visitor: v, now: now.UnixNano()}
+	w := walk{flow: f, visitor: v, facts: v, now: now.UnixNano()}
 	r, target, _ := w.list(l)
 	return r, target
-}
-
-// walk is one evaluation.
-type walk struct {
-	flow     *framework.Flow
-	visitor  Visitor
-	now      int64
-	resolved bool
-	depth    int // how many SUB-RULE lines are open
-}
-
-func (w *walk) list(l *List) (*Rule, string, bool) {
-	for _, r := range l.rules {
-		if r.disable.Load() {
-			continue
-		}
-		target, verdict := w.rule(r)
-		switch verdict {
-		case Take:
-			r.Hits.Add(1)
-			r.HitAt.Store(w.now)
-			return r, target, true
-		case Leave:
-			if w.depth > 0 {
-				return nil, "", false
-			}
-		}
-		r.Misses.Add(1)
-		r.MissAt.Store(w.now)
-	}
-	return nil, "", false
-}
-
-// rule tests one line; a line that does not hold is Next.
-func (w *walk) rule(r *Rule) (string, Verdict) {
-	if r.needIP && !w.resolved {
-		w.resolved = true
-		w.visitor.Resolve()
-	}
-	if !r.cond.match(w.flow, w.visitor) {
-		return "", Next
-	}
-	if r.sub != nil {
-		w.depth++
-		_, target, ok := w.list(r.sub)
-		w.depth--
-		if ok {
-			return target, Take
-		}
-		return "", Next
-	}
-	return r.Target, w.visitor.Accept(r.Target)
 }

@@ -5,6 +5,7 @@ package ranges
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 )
@@ -86,4 +87,15 @@ func (s Set) Has(n uint16) bool {
 		}
 	}
 	return false
+}
+
+// All are the ranges, both ends included.
+func (s Set) All() iter.Seq2[uint16, uint16] {
+	return func(yield func(low, high uint16) bool) {
+		for _, one := range s {
+			if !yield(one.low, one.high) {
+				return
+			}
+		}
+	}
 }

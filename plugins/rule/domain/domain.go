@@ -75,6 +75,11 @@ func (r exact) Match(_ *framework.Flow, facts framework.Facts) (bool, error) {
 	return facts.Host() == string(r.name), nil
 }
 
+// Index implements framework.Indexer.
+func (r exact) Index() []framework.Key {
+	return []framework.Key{{Fact: framework.FactHost, Name: string(r.name)}}
+}
+
 type suffix struct{ name }
 
 func newSuffix(a framework.RuleArgs) (framework.Rule, error) {
@@ -86,6 +91,11 @@ func newSuffix(a framework.RuleArgs) (framework.Rule, error) {
 func (r suffix) Match(_ *framework.Flow, facts framework.Facts) (bool, error) {
 	above, ok := strings.CutSuffix(facts.Host(), string(r.name))
 	return ok && (above == "" || above[len(above)-1] == '.'), nil
+}
+
+// Index implements framework.Indexer.
+func (r suffix) Index() []framework.Key {
+	return []framework.Key{{Fact: framework.FactHostSuffix, Name: string(r.name)}}
 }
 
 type keyword struct{ name }

@@ -26,3 +26,11 @@ func build(a framework.RuleArgs) (framework.Rule, error) {
 func (r rule) Match(f *framework.Flow, _ framework.Facts) (bool, error) {
 	return r.Has(uint16(f.DSCP)), nil
 }
+
+// Index implements framework.Indexer.
+func (r rule) Index() (keys []framework.Key) {
+	for low, high := range r.All() {
+		keys = append(keys, framework.Key{Fact: framework.FactDSCP, Low: low, High: high})
+	}
+	return keys
+}

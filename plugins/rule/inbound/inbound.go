@@ -107,6 +107,9 @@ func (r inName) Match(f *framework.Flow, _ framework.Facts) (bool, error) {
 	return slices.Contains(r, f.Inbound.Name), nil
 }
 
+// Index implements framework.Indexer.
+func (r inName) Index() []framework.Key { return keys(framework.FactInbound, r) }
+
 type inUser []string
 
 func newUser(a framework.RuleArgs) (framework.Rule, error) {
@@ -117,4 +120,15 @@ func newUser(a framework.RuleArgs) (framework.Rule, error) {
 // Match implements framework.Rule.
 func (r inUser) Match(f *framework.Flow, _ framework.Facts) (bool, error) {
 	return slices.Contains(r, f.Inbound.User), nil
+}
+
+// Index implements framework.Indexer.
+func (r inUser) Index() []framework.Key { return keys(framework.FactUser, r) }
+
+func keys(fact framework.Fact, names []string) []framework.Key {
+	list := make([]framework.Key, len(names))
+	for i, name := range names {
+		list[i] = framework.Key{Fact: fact, Name: name}
+	}
+	return list
 }

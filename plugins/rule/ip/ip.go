@@ -74,6 +74,11 @@ func (r destination) Match(_ *framework.Flow, facts framework.Facts) (bool, erro
 	return ok && r.Contains(plain(ip)), nil
 }
 
+// Index implements framework.Indexer.
+func (r destination) Index() []framework.Key {
+	return []framework.Key{{Fact: framework.FactDestination, Prefix: r.Prefix}}
+}
+
 type source struct{ prefix }
 
 func newSource(a framework.RuleArgs) (framework.Rule, error) {
@@ -84,6 +89,11 @@ func newSource(a framework.RuleArgs) (framework.Rule, error) {
 // Match implements framework.Rule.
 func (r source) Match(f *framework.Flow, _ framework.Facts) (bool, error) {
 	return r.Contains(plain(f.Source.Addr())), nil
+}
+
+// Index implements framework.Indexer.
+func (r source) Index() []framework.Key {
+	return []framework.Key{{Fact: framework.FactSource, Prefix: r.Prefix}}
 }
 
 // plain is ip in the form that prefixes can contain: no zone, not mapped.

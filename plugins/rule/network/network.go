@@ -30,5 +30,10 @@ func build(a framework.RuleArgs) (framework.Rule, error) {
 // Match implements framework.Rule.
 func (r rule) Match(f *framework.Flow, _ framework.Facts) (bool, error) { return f.Network == r.n, nil }
 
+// Index implements framework.Indexer.
+func (r rule) Index() []framework.Key {
+	return []framework.Key{{Fact: framework.FactNetwork, Low: uint16(r.n), High: uint16(r.n)}}
+}
+
 // PayloadText implements framework.PayloadTexter.
 func (r rule) PayloadText() string { return r.n.String() }
