@@ -23,6 +23,7 @@ import (
 	"github.com/culvert-proxy/culvert/framework/store"
 	"github.com/culvert-proxy/culvert/plugins"
 	"github.com/culvert-proxy/culvert/registry"
+	"github.com/culvert-proxy/culvert/registry/subproc"
 )
 
 // version is what the build says with -ldflags "-X main.version=v1.2.3".
@@ -67,6 +68,9 @@ func run(args []string) error {
 		return err
 	}
 	if *test {
+		processes := subproc.New(subproc.Config{Home: in.Home, Log: slog.New(slog.DiscardHandler), Version: version})
+		defer processes.Close()
+		catalog.UseLauncher(processes)
 		return control.Test(in, catalog, *strict, os.Stdout)
 	}
 	return serve(in, catalog)
@@ -81,6 +85,9 @@ func serve(in configs.Input, catalog *registry.Registry) error {
 	if err := configs.Prepare(in); err != nil {
 		return err
 	}
+	processes := subproc.New(subproc.Config{Home: in.Home, Log: log, Version: version})
+	defer processes.Close()
+	catalog.UseLauncher(processes)
 	doc, err := configs.Load(in)
 	if err != nil {
 		return control.Problems(in, catalog).Err()
@@ -92,8 +99,8 @@ func serve(in configs.Input, catalog *registry.Registry) error {
 		log.Warn("the store was broken and begins anew", "kept_as", moved)
 	}
 	defer kept.Close()
-	k := kernel.New(kernel.Config{Home: in.Home, Catalog: catalog, Stats: stats.New(), Log: log, Level: level, Store: kept})
-	c := control.New(control.Config{Kernel: k, Logs: logs, Log: log, Input: in, Version: version})
+	k := kernel.New(kernel.Config{Home: in.Home, Catalog: catalog, Stats: stats.New(), Log: log, Level: level, Store: kept, Plugins: catalog})
+	c := control.New(control.Config{Kernel: k, Plugins: catalog, Logs: logs, Log: log, Input: in, Version: version})
 	if err := k.Apply(context.Background(), doc, kernel.Options{}); err != nil {
 		return err
 	}

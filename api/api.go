@@ -85,8 +85,9 @@ func New(cfg Config, k rest.Kernel, log *slog.Logger) (*Server, error) {
 	}
 	scrape := metrics.Handler(metrics.Config{
 		Stats: k.Stats, Version: cfg.Version, Log: log,
-		Rules: func() []metrics.Rule { return ruleCounts(k.Rules) },
-		Nodes: func() []metrics.Node { return nodes(k.Proxies) },
+		Rules:   func() []metrics.Rule { return ruleCounts(k.Rules) },
+		Nodes:   func() []metrics.Node { return nodes(k.Proxies) },
+		Plugins: func() []metrics.Plugin { return processes(k.Plugins) },
 	})
 	a, err := rest.New(rest.Config{
 		Name: cfg.Name, Version: cfg.Version, Secret: cfg.Secret, CORS: cfg.CORS,
@@ -100,6 +101,18 @@ func New(cfg Config, k rest.Kernel, log *slog.Logger) (*Server, error) {
 		cfg.ShutdownTimeout = 2 * time.Second
 	}
 	return &Server{cfg: cfg, log: log, rest: a, metrics: scrape}, nil
+}
+
+// processes are the plugin processes for a scrape.
+func processes(p rest.Plugins) []metrics.Plugin {
+	if p == nil {
+		return nil
+	}
+	var list []metrics.Plugin
+	for _, s := range p.Plugins() {
+		list = append(list, metrics.Plugin{Origin: s.Name, State: s.State, Restarts: s.Restarts})
+	}
+	return list
 }
 
 // nodes are the proxies and groups as the metrics show them.

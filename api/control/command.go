@@ -109,8 +109,9 @@ func Test(in configs.Input, catalog kernel.Catalog, strict bool, out io.Writer) 
 // Problems is all that is to be said of a configuration. It opens nothing.
 func Problems(in configs.Input, catalog kernel.Catalog) conf.Problems {
 	doc, err := configs.Load(in)
+	processes, _ := catalog.(kernel.Plugins)
 	k := kernel.New(kernel.Config{Home: in.Home, Catalog: catalog, Stats: stats.New(),
-		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)})
+		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar), Plugins: processes})
 	defer k.Close(context.Background())
 	return problems(k, doc, err)
 }

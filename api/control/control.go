@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-proxy/culvert/configs"
 	"github.com/culvert-proxy/culvert/framework/kernel"
 	"github.com/culvert-proxy/culvert/framework/stats"
+	"github.com/culvert-proxy/culvert/registry"
 )
 
 // Config is what a Controller is made from.
@@ -27,6 +28,7 @@ type Config struct {
 	Log     *slog.Logger
 	Input   configs.Input // how the process was started: what a reload reads again
 	Version string
+	Plugins *registry.Registry
 }
 
 // Controller serves the API and carries out reloads. Its methods are safe for
@@ -103,6 +105,9 @@ func same(a, b api.Config) bool {
 
 func (c *Controller) deps() rest.Kernel {
 	k := rest.Kernel{Stats: c.Kernel.Stats, Logs: c.Logs, Configs: c, Applier: c, Proxies: c, Selector: c, Rules: c, Delays: c}
+	if c.Plugins != nil {
+		k.Plugins = plugins{c.Plugins}
+	}
 	if c.Kernel.Store != nil {
 		k.Storage = c.Kernel.Store
 	}

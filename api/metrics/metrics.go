@@ -29,8 +29,9 @@ type Rule struct {
 // Config is what a scrape reads.
 type Config struct {
 	Stats   *stats.Stats
-	Rules   func() []Rule // in the order of evaluation; nil for none
-	Nodes   func() []Node // outbounds and groups, in any order; nil for none
+	Rules   func() []Rule   // in the order of evaluation; nil for none
+	Nodes   func() []Node   // outbounds and groups, in any order; nil for none
+	Plugins func() []Plugin // plugin processes; nil for none
 	Version string
 	Log     *slog.Logger // told of errors while a scrape is gathered; nil for none
 }
@@ -64,6 +65,7 @@ type Collector struct {
 	open, flows, bytes, dial, rules  *prometheus.Desc
 	applies, lastApply, build, start *prometheus.Desc
 	nodes                            nodeDescs
+	plugins                          pluginDescs
 }
 
 // NewCollector makes a Collector.
@@ -82,6 +84,7 @@ func NewCollector(cfg Config) *Collector {
 		lastApply: desc("config_last_success_seconds", "Unix time of the last configuration that was put in force."),
 		build:     desc("build_info", "The version of this kernel; always 1.", "version", "goversion", "revision"),
 		nodes:     newNodeDescs(desc),
+		plugins:   newPluginDescs(desc),
 		start:     desc("start_time_seconds", "Unix time when the kernel started to count."),
 	}
 }
@@ -114,6 +117,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	c.collectRules(counter)
 	if c.cfg.Nodes != nil {
 		c.nodes.collect(c.cfg.Nodes(), gauge, counter)
+	}
+	if c.cfg.Plugins != nil {
+		c.plugins.collect(c.cfg.Plugins(), gauge, counter)
 	}
 	counter(c.applies, s.Applies.OK.Load(), "ok")
 	counter(c.applies, s.Applies.Failed.Load(), "failed")

@@ -38,6 +38,7 @@ type Kernel struct {
 	Storage        Storage
 	Process        Process
 	Geo            Geo
+	Plugins        Plugins
 }
 
 // Logs hands out log lines; *stats.LogStream is one.

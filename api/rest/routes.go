@@ -84,6 +84,11 @@ func (a *API) routes() []route {
 		{del, "/connections", true, a.closeConnections},
 		{del, "/connections/:id", true, a.closeConnection},
 
+		{get, "/plugins", true, a.listPlugins},
+		{put, "/plugins/:name", true, a.upgradePlugin},
+		{del, "/plugins/:name", true, a.unloadPlugin},
+		{get, "/plugins/:name/schema", true, a.pluginSchema},
+
 		{get, "/dns/query", true, a.queryDNS},
 		{post, "/cache/fakeip/flush", true, a.flushFakeIP},
 		{post, "/cache/dns/flush", true, a.flushDNS},

@@ -77,6 +77,10 @@ func (q *queue) take() *job {
 // documents that wait for their turn only the newest is applied; the callers of
 // the others get its result. A document at fault does not get that far.
 func (k *Kernel) Apply(ctx context.Context, doc *configs.Document, opt Options) error {
+	return k.withPlugins(ctx, doc, true, func() error { return k.applyChecked(ctx, doc, opt) })
+}
+
+func (k *Kernel) applyChecked(ctx context.Context, doc *configs.Document, opt Options) error {
 	p := k.check(doc)
 	if err := p.problems.Err(); err != nil {
 		k.Stats.Applies.Failed.Add(1)

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -42,6 +43,7 @@ type Config struct {
 	Log     *slog.Logger
 	Level   *slog.LevelVar // follows log-level
 	Store   *store.Store   // nil keeps nothing
+	Plugins Plugins        // nil starts no plugin processes
 	// Drain is how long flows may stay on what was taken out: 0 is 5 minutes.
 	Drain time.Duration
 	// TestRoots vouch for the https targets of delay tests; nil is the system's.
@@ -65,7 +67,8 @@ type Kernel struct {
 	ctx    context.Context // ends when Close cuts what is left
 	cancel context.CancelFunc
 
-	queue queue // documents that wait for mu
+	loaded loaded
+	queue  queue // documents that wait for mu
 
 	mu       sync.Mutex // guards all below; held for a whole apply
 	nodes    map[string]*instance
@@ -129,8 +132,19 @@ func (k *Kernel) Snapshot() *dispatch.Snapshot { return k.dispatcher.Snapshot() 
 func (k *Kernel) Through(name string) framework.Dialer { return k.dispatcher.Through(name) }
 
 // Check finds the problems of a document, warnings included, and builds
-// nothing.
-func (k *Kernel) Check(doc *configs.Document) conf.Problems { return k.check(doc).problems }
+// nothing. It runs the document's plugins for as long as it takes.
+func (k *Kernel) Check(doc *configs.Document) conf.Problems {
+	var p conf.Problems
+	err := k.withPlugins(context.Background(), doc, false, func() error {
+		p = k.check(doc).problems
+		return nil
+	})
+	var failed conf.Problems
+	if errors.As(err, &failed) {
+		p = append(slices.Clone(doc.Warnings), failed...)
+	}
+	return p
+}
 
 // Close stops accepting, gives open flows until ctx ends, and then cuts them.
 // It returns when nothing is left, and may be called twice.

@@ -68,6 +68,7 @@ var builtins = [][2]string{
 // check makes a plan of doc. Its problems include the document's warnings.
 func (k *Kernel) check(doc *configs.Document) *plan {
 	p := &plan{doc: doc, problems: slices.Clone(doc.Warnings)}
+	k.planPlugins(p)
 	k.planOutbounds(p)
 	k.planGroups(p)
 	p.checkReferences()
@@ -130,6 +131,7 @@ func (k *Kernel) planOutbounds(p *plan) {
 			continue
 		}
 		s := nodeSpec{key: key{framework.KindOutbound, common.Name, common.Type, n.Hash()}, node: n, proxy: common}
+		k.ofEpoch(&s.key)
 		if !k.describeOutbound(p, &s) || !p.unique(&s) {
 			p.broken = append(p.broken, s.name)
 			continue

@@ -3,6 +3,7 @@ package kernel
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -34,6 +35,9 @@ func (k *Kernel) planRules(p *plan) {
 			hash := n.Hash()
 			h.Write(hash[:])
 			line, problems := configs.ParseRule(n)
+			if epoch := k.epoch(framework.KindRule, line.Type); epoch != 0 {
+				fmt.Fprint(h, epoch) // a rule of a plugin that was loaded again is another one
+			}
 			p.add(problems...)
 			lines[list] = append(lines[list], k.planRule(p, line, targets, len(problems.Errors()) == 0))
 		}
