@@ -81,6 +81,11 @@ func TestFirstMemberThatWorksIsPicked(t *testing.T) {
 	}
 }
 
+func TestGroupIsSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
+	grouptest.Hammer(t, grouptest.Build(t, fallback.Descriptor(), "{}"))
+}
+
 func TestSampleIsRight(t *testing.T) {
 	t.Parallel()
 	grouptest.Sample(t, fallback.Descriptor())

@@ -248,6 +248,13 @@ func TestUnknownStrategyIsRefused(t *testing.T) {
 	}
 }
 
+func TestGroupIsSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
+	for _, strategy := range strategies {
+		grouptest.Hammer(t, build(t, strategy))
+	}
+}
+
 func TestSampleIsRight(t *testing.T) {
 	t.Parallel()
 	grouptest.Sample(t, loadbalance.Descriptor())

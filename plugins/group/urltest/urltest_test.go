@@ -221,6 +221,11 @@ func TestAllFailingIsNoReasonToMove(t *testing.T) {
 	})
 }
 
+func TestGroupIsSafeForConcurrentUse(t *testing.T) {
+	t.Parallel()
+	grouptest.Hammer(t, grouptest.Build(t, urltest.Descriptor(), "{}"))
+}
+
 func TestSampleIsRight(t *testing.T) {
 	t.Parallel()
 	grouptest.Sample(t, urltest.Descriptor())

@@ -5,6 +5,7 @@ package grouptest
 import (
 	"os"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,6 +108,36 @@ func Sample(t *testing.T, d framework.Descriptor) {
 		t.Fatal(err)
 	}
 	Build(t, d, string(text))
+}
+
+// Hammer uses a group from many goroutines at once, for the race detector.
+func Hammer(t *testing.T, g framework.Group) {
+	t.Helper()
+	m := New("a", "b", "c")
+	m.Test("a", 10)
+	m.Test("b", 0)
+	m.Test("c", 20)
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() { // ends after its turns
+			for turn := range 200 {
+				f := &framework.Flow{Network: framework.TCP, Destination: framework.Addr{Host: "a.test", Port: uint16(turn)}}
+				name, err := g.Pick(f, m)
+				if err != nil || name == "b" {
+					t.Errorf("picked %q, %v", name, err)
+				}
+				r := framework.Result{Network: framework.TCP}
+				if (turn+i)%7 == 0 {
+					r.Err = framework.ErrTimeout
+				}
+				g.Report(name, r)
+				if s, ok := g.(framework.Selector); ok && turn%20 == 0 {
+					s.Select(m.List[turn/20%3], m)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // Bench measures Pick in the common case, and holds it at no allocation.
