@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/culvert-proxy/culvert/framework"
+	"github.com/culvert-proxy/culvert/tests/require"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,7 +43,7 @@ func listenAt(t testing.TB, at netip.AddrPort) netip.AddrPort {
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
 	if err != nil {
 		if at.Addr().Is6() {
-			t.Skipf("no ipv6 here: %v", err)
+			require.That(t, false, "IPv6: "+err.Error())
 		}
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func closedPort(t testing.TB, ip netip.Addr) netip.AddrPort {
 	t.Helper()
 	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0)))
 	if err != nil {
-		t.Skip(err)
+		require.That(t, false, err.Error())
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).AddrPort()

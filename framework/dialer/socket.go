@@ -1,14 +1,8 @@
 package dialer
 
 import (
-	"errors"
 	"fmt"
 	"syscall"
-)
-
-var (
-	errInterface = errors.New("interface-name is not supported on this system")
-	errMark      = errors.New("routing-mark is not supported on this system")
 )
 
 // socket is what is set on a socket before it connects.

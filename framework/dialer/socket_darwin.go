@@ -1,11 +1,14 @@
 package dialer
 
 import (
+	"errors"
 	"net"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+var errMark = errors.New("routing-mark is not supported on this system")
 
 func bindToInterface(fd uintptr, network, name string) error {
 	i, err := net.InterfaceByName(name)

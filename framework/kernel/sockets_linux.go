@@ -4,6 +4,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // soReusePort is SO_REUSEPORT of asm-generic/socket.h, which package syscall
@@ -25,9 +27,6 @@ func sharePortOf(c syscall.RawConn, on bool) error {
 	return failed
 }
 
-// dropAll is a socket filter that lets nothing through.
-var dropAll = []syscall.SockFilter{*syscall.LsfStmt(syscall.BPF_RET|syscall.BPF_K, 0)}
-
 // takeQueue accepts who has connected to l, which closes then. Meanwhile
 // nobody connects to it: a client that tries does so again a second later, and
 // finds who listens there by then.
@@ -36,8 +35,10 @@ func takeQueue(l *net.TCPListener) (queue []net.Conn) {
 	if err != nil {
 		return nil
 	}
+	dropAll := unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}
 	raw.Control(func(fd uintptr) {
-		syscall.AttachLsf(int(fd), dropAll) // best effort: without it a client in a thousand closings is reset
+		// Best effort: without it a client in a thousand closings is reset.
+		unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &dropAll)
 		for {
 			n, _, err := syscall.Accept4(int(fd), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 			if err != nil {

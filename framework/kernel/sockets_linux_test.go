@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/culvert-proxy/culvert/tests/require"
 )
 
 // sockets are the inodes of the listening TCP and the UDP sockets of 127.0.0.1,
@@ -15,7 +17,7 @@ func sockets(t *testing.T) map[string]string {
 	for _, network := range []string{"tcp", "udp"} {
 		table, err := os.ReadFile("/proc/self/net/" + network)
 		if err != nil {
-			t.Skip(err)
+			require.That(t, false, err.Error())
 		}
 		for line := range strings.Lines(string(table)) {
 			f := strings.Fields(line)

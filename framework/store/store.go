@@ -11,6 +11,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // File is the file's name in the home directory, the one that users' files of
@@ -41,7 +42,7 @@ func Open(path string) (s *Store, moved string, err error) {
 	if err == nil {
 		return &Store{db}, "", nil
 	}
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, "", fmt.Errorf("open %s: another process has it", path)
 	}
 	if errors.Is(err, os.ErrPermission) {

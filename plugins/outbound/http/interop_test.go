@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-proxy/culvert/framework"
 	"github.com/culvert-proxy/culvert/plugins/internal/outboundtest"
+	"github.com/culvert-proxy/culvert/tests/require"
 )
 
 // checkTunnels goes through a proxy to an echo: openly, or with the password
@@ -101,7 +102,7 @@ func squidAuth(t *testing.T) string {
 	t.Helper()
 	helper, err := exec.LookPath("/usr/lib/squid/basic_ncsa_auth")
 	if err != nil {
-		t.Skip("squid's basic_ncsa_auth is not installed")
+		require.That(t, false, "squid's basic_ncsa_auth")
 	}
 	const hash = "$apr1$culvert1$rsmka.m9uF876afNoKPZY1" // of "secret", by openssl passwd -apr1
 	return fmt.Sprintf("auth_param basic program %s %s\nacl known proxy_auth REQUIRED\nhttp_access allow known\nhttp_access deny all\n",
