@@ -10,7 +10,7 @@ import (
 // GeoFacts; a rule in another process gets Facts that are not.
 type GeoFacts interface {
 	// InCountry says whether ip belongs to code, in lower case, by the data
-	// that Geo.NeedCountry asked for.
+	// that Geo.NeedCountry asked for; "!cn" is all that does not belong to cn.
 	InCountry(ip netip.Addr, code string) bool
 	// ASN is the autonomous system that announces ip.
 	ASN(ip netip.Addr) (ASN, bool)
@@ -47,7 +47,7 @@ type GeoHost interface{ Geo() Geo }
 type Geo interface {
 	// NeedCountry makes sure that GeoFacts.InCountry can tell code, which is
 	// in lower case. size is the number of its prefixes, 0 when the data is
-	// not kept by code.
+	// not kept by code. ErrUnsupported is for a "!" that this data cannot do.
 	NeedCountry(code string) (size int, err error)
 	// NeedASN makes sure that GeoFacts.ASN can tell.
 	NeedASN() error

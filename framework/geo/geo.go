@@ -35,6 +35,8 @@ var (
 // ErrMissing says that a file is not in the home directory.
 var ErrMissing = errors.New("not in the home directory")
 
+var errNot = errors.New("a country with ! needs geodata-mode: true and GeoIP.dat")
+
 // Data is the data. It is safe for concurrent use. It holds no descriptor and
 // no goroutine, and needs no Close.
 type Data struct {
@@ -61,9 +63,13 @@ func (d *Data) SetByCode(on bool) { d.byCode.Store(on) }
 
 // NeedCountry implements framework.Geo.
 func (d *Data) NeedCountry(code string) (size int, err error) {
+	code, not := strings.CutPrefix(code, "!")
 	if d.byCode.Load() {
 		set, err := d.IPSet(code)
 		return set.Len(), err
+	}
+	if not {
+		return 0, framework.Classed(framework.ErrUnsupported, errNot)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -91,12 +97,13 @@ func (d *Data) NeedASN() error {
 	return err
 }
 
-// InCountry says whether ip belongs to code, in lower case. It is false for
-// data that nobody needed.
+// InCountry says whether ip belongs to code, in lower case, or not to it for
+// "!code". It is false for data that nobody needed.
 func (d *Data) InCountry(ip netip.Addr, code string) bool {
 	if d.byCode.Load() {
+		code, not := strings.CutPrefix(code, "!")
 		p, ok := d.ranges.Load(code)
-		return ok && p.(*prefixes).Load().Has(ip)
+		return ok && p.(*prefixes).Load().Has(ip) != not
 	}
 	return slices.Contains(d.Country(ip), code)
 }

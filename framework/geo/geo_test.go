@@ -163,6 +163,9 @@ func TestCountriesFromListsAreSetsOfAddresses(t *testing.T) {
 			t.Errorf("%s: got %v", a, !want)
 		}
 	}
+	if _, err := d.NeedCountry("!cn"); err != nil || d.InCountry(ip("1.2.3.4"), "!cn") || !d.InCountry(ip("8.8.8.8"), "!cn") {
+		t.Errorf("!cn is not the rest: %v", err)
+	}
 	if d.InCountry(ip("8.8.8.8"), "us") {
 		t.Error("a list that nobody needed is there")
 	}
