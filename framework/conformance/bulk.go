@@ -68,14 +68,14 @@ func bulk(t *trial) {
 	}
 	far := make(chan end, 1)
 	to := t.listen("127.0.0.1:0", func(c *tcpConn) {
-		c.SetDeadline(time.Now().Add(patience))
+		c.SetDeadline(time.Now().Add(t.pace.whole))
 		var e end
 		e.sent, e.got, e.err = both(c, n, 'd')
 		far <- e
 		hold(c)
 	})
 	c := t.connect(t.reaching(), to)
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(t.pace.whole))
 
 	sent, got, err := both(c, n, 'u')
 

@@ -117,13 +117,13 @@ func wrongTypeIsNamed(t *trial) {
 		text, line := t.with(key, wrong)
 		_, err := t.checked(text)
 		var problems conf.Problems
-		if !errors.As(err, &problems) || !names1(problems, key, line) {
+		if !errors.As(err, &problems) || !named(problems, key, line) {
 			t.errorf("%s: %s: got %v, want an error at line %d that names the key", key, wrong, err, line)
 		}
 	}
 }
 
-func names1(ps conf.Problems, key string, line int) bool {
+func named(ps conf.Problems, key string, line int) bool {
 	for _, p := range ps {
 		if strings.HasPrefix(p.Path, key) && p.Place.Line == line {
 			return true

@@ -40,7 +40,7 @@ type Case struct {
 // it moves fewer bytes.
 func Outbound(t *testing.T, d framework.Descriptor, c Case) {
 	t.Helper()
-	s := subject{d: d, outbound: c, short: testing.Short()}
+	s := subject{d: d, outbound: c, short: testing.Short(), pace: usual}
 	if c.Server != nil {
 		s.server = c.Server(t)
 	}
@@ -50,14 +50,14 @@ func Outbound(t *testing.T, d framework.Descriptor, c Case) {
 // Rule runs the checks of a rule type.
 func Rule(t *testing.T, d framework.Descriptor, c RuleCase) {
 	t.Helper()
-	s := subject{d: d, rule: c, short: testing.Short()}
+	s := subject{d: d, rule: c, short: testing.Short(), pace: usual}
 	s.test(t, ruleChecks())
 }
 
 // Fetcher runs the checks of a fetcher.
 func Fetcher(t *testing.T, d framework.Descriptor, c FetcherCase) {
 	t.Helper()
-	s := subject{d: d, fetcher: c, short: testing.Short()}
+	s := subject{d: d, fetcher: c, short: testing.Short(), pace: usual}
 	if c.Server != nil {
 		s.server = c.Server(t, s.document.text)
 	}
@@ -68,19 +68,19 @@ func Fetcher(t *testing.T, d framework.Descriptor, c FetcherCase) {
 // runs in another process already. Case.Server is not called: server is the
 // address of one that runs, or zero to leave out what needs one.
 func Outbounds(d framework.Descriptor, c Case, server framework.Addr) iter.Seq[Result] {
-	s := subject{d: d, outbound: c, server: server, short: true, process: true}
+	s := subject{d: d, outbound: c, server: server, short: true, process: true, pace: usual}
 	return s.results(outboundChecks())
 }
 
 // Rules is Outbounds for a rule type.
 func Rules(d framework.Descriptor, c RuleCase) iter.Seq[Result] {
-	s := subject{d: d, rule: c, short: true, process: true}
+	s := subject{d: d, rule: c, short: true, process: true, pace: usual}
 	return s.results(ruleChecks())
 }
 
 // Fetchers is Outbounds for a fetcher, for what needs no server.
 func Fetchers(d framework.Descriptor, c FetcherCase) iter.Seq[Result] {
-	s := subject{d: d, fetcher: c, short: true, process: true}
+	s := subject{d: d, fetcher: c, short: true, process: true, pace: usual}
 	return s.results(fetcherChecks())
 }
 
@@ -93,6 +93,7 @@ type subject struct {
 	document document       // what the fetcher's server serves
 	server   framework.Addr // zero when there is none
 	short    bool
+	pace     pace
 	process  bool // d runs in another process
 }
 

@@ -10,21 +10,29 @@ import (
 	"github.com/culvert-proxy/culvert/framework"
 )
 
-// prompt is how soon a dial returns after its context has ended.
-const prompt = 100 * time.Millisecond
+const (
+	prompt = 100 * time.Millisecond // how soon a dial returns after its context has ended
+	never  = time.Hour              // stands for a dial that does not return
+)
 
-func cancelEndsDial(t *trial) {
-	t.endsDial(func(begun <-chan struct{}) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() { // ends with the dial
-			select {
-			case <-begun:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-		return ctx, cancel
-	})
+func cancelEndsDial(t *trial) { t.endsDial(cancelOnce) }
+
+// cancelOnce is a context that is cancelled when the dial has begun, or soon:
+// a plugin that goes around the host, or waits for its server to speak first,
+// gives no sign.
+func cancelOnce(begun <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // ends with the dial
+		soon := time.NewTimer(prompt)
+		defer soon.Stop()
+		select {
+		case <-begun:
+		case <-soon.C:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 func expiryEndsDial(t *trial) {
@@ -81,7 +89,7 @@ func (t *trial) dials(o framework.Outbound) []dial {
 // quickest is how long the quickest of three dials took after its context
 // ended. A protocol that has no handshake succeeds, which is prompt.
 func (t *trial) quickest(d dial, begun <-chan struct{}, start func(<-chan struct{}) (context.Context, context.CancelFunc)) time.Duration {
-	best := wait
+	best := never
 	for range 3 {
 		for len(begun) > 0 {
 			<-begun
@@ -96,9 +104,9 @@ func (t *trial) quickest(d dial, begun <-chan struct{}, start func(<-chan struct
 			}
 			returned <- err
 		}()
-		took, err := waited(ctx, returned)
+		took, err := waited(ctx, returned, t.pace.step/3)
 		cancel()
-		if took >= wait {
+		if took == never {
 			return took
 		}
 		if err != nil && framework.Classify(err) == nil && !errors.Is(err, context.Canceled) {
@@ -112,21 +120,22 @@ func (t *trial) quickest(d dial, begun <-chan struct{}, start func(<-chan struct
 	return best
 }
 
-// waited is how long after the end of ctx a dial returned; 0 when before.
-func waited(ctx context.Context, returned <-chan error) (time.Duration, error) {
+// waited is how long after the end of ctx a dial returned: 0 when before, never
+// when it is not back after most.
+func waited(ctx context.Context, returned <-chan error, most time.Duration) (time.Duration, error) {
 	select {
 	case err := <-returned:
 		return 0, err
 	case <-ctx.Done():
 	}
 	ended := time.Now()
-	late := time.NewTimer(3 * time.Second)
+	late := time.NewTimer(most)
 	defer late.Stop()
 	select {
 	case err := <-returned:
 		return time.Since(ended), err
 	case <-late.C:
-		return wait, nil
+		return never, nil
 	}
 }
 
@@ -139,7 +148,7 @@ func endedContext(t *trial) {
 	cancel()
 	to := t.listen("127.0.0.1:0", hold)
 	var err error
-	if !t.within(wait, func() {
+	if !t.within(t.pace.step, func() {
 		var c net.Conn
 		if c, err = o.DialStream(ctx, to); err == nil {
 			c.Close()

@@ -104,7 +104,7 @@ func survives(t *trial, handle func(*tcpConn)) {
 			t.errorf("%s: returned %v after its deadline, want at most %v", d.what, took.Round(time.Millisecond), prompt)
 		}
 	}
-	if !t.within(wait, func() { useBriefly(o) }) {
+	if !t.within(t.pace.step, func() { useBriefly(o) }) {
 		t.errorf("a stream through the server hangs beyond its deadline")
 	}
 }

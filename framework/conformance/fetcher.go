@@ -7,7 +7,6 @@ import (
 	"io"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/culvert-proxy/culvert/framework"
 )
@@ -154,17 +153,7 @@ func cancelEndsFetch(t *trial) {
 		begun <- struct{}{}
 		hold(c)
 	}))
-	took := t.quickest(fetching(f), begun, func(begun <-chan struct{}) (context.Context, context.CancelFunc) {
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() { // ends with the fetch
-			select {
-			case <-begun:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-		return ctx, cancel
-	})
+	took := t.quickest(fetching(f), begun, cancelOnce)
 	if took > prompt {
 		t.errorf("returned %v after the end of its context, want at most %v", took, prompt)
 	}
@@ -197,15 +186,16 @@ func fetchFaults(t *trial) {
 	}
 	for _, h := range hostile() {
 		f := t.buildFetcher(t.listen("127.0.0.1:0", h.handle))
-		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-		if !t.within(wait, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), brief)
+		if !t.within(t.pace.step, func() {
 			doc, err := f.Fetch(ctx, "")
 			if err == nil {
 				io.Copy(io.Discard, doc.Body)
 				doc.Body.Close()
 			}
 		}) {
-			t.errorf("%s: the fetch hangs beyond its deadline", h.story)
+			cancel()
+			t.fatalf("%s: the fetch hangs beyond its deadline", h.story)
 		}
 		cancel()
 	}

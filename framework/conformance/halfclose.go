@@ -26,7 +26,7 @@ func (t *trial) halfClose(c net.Conn) {
 func halfCloseUp(t *trial) {
 	o := t.halfClosing()
 	to := t.listen("127.0.0.1:0", func(c *tcpConn) {
-		c.SetDeadline(time.Now().Add(wait))
+		c.SetDeadline(time.Now().Add(t.pace.step))
 		got, err := io.ReadAll(c)
 		fmt.Fprintf(c, "%s %v", got, err)
 	})
@@ -43,7 +43,7 @@ func halfCloseDown(t *trial) {
 	o := t.halfClosing()
 	arrived := make(chan string, 1)
 	to := t.listen("127.0.0.1:0", func(c *tcpConn) {
-		c.SetDeadline(time.Now().Add(wait))
+		c.SetDeadline(time.Now().Add(t.pace.step))
 		io.WriteString(c, "answer")
 		c.CloseWrite()
 		got, err := io.ReadAll(c)

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -22,16 +23,23 @@ func lifecycleChecks() []check {
 // newUsesNoNetwork looks at the host, and at the server: what is dialled after
 // New must be the first that comes.
 func newUsesNoNetwork(t *trial) {
-	first := make(chan string, 100)
-	at := t.listen("127.0.0.1:0", func(c *tcpConn) {
-		first <- c.RemoteAddr().String()
-	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.fatalf("%v", err)
+	}
+	t.cleanup(func() { l.Close() })
+	at := framework.AddrFrom(l.Addr().(*net.TCPAddr).AddrPort())
 	t.build(at)
 	if n := t.host.used.Load(); n > 0 {
 		t.errorf("New asked the host %d times for the network", n)
 	}
 	own := t.dialPlain(at)
-	if got, want := <-first, own.LocalAddr().String(); got != want {
+	first, err := l.Accept()
+	if err != nil {
+		t.fatalf("%v", err)
+	}
+	defer first.Close()
+	if first.RemoteAddr().String() != own.LocalAddr().String() {
 		t.errorf("New dialled the server")
 	}
 }
@@ -39,7 +47,7 @@ func newUsesNoNetwork(t *trial) {
 func unusedCloses(t *trial) {
 	o := t.build(t.closed())
 	for _, which := range []string{"first", "second"} {
-		if !t.within(wait, func() { o.Close() }) {
+		if !t.within(t.pace.step, func() { o.Close() }) {
 			t.errorf("the %s Close does not return", which)
 		}
 	}
@@ -95,8 +103,8 @@ func closeDuringDials(t *trial) {
 		case <-ctx.Done():
 		}
 	}
-	ended := t.within(wait, func() { o.Close() })
-	ended = t.within(life+wait, dials.Wait) && ended
+	ended := t.within(t.pace.step, func() { o.Close() })
+	ended = t.within(life+t.pace.step, dials.Wait) && ended
 	if !ended {
 		t.errorf("Close or a dial does not return")
 	}

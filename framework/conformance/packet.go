@@ -129,10 +129,14 @@ func packetSilence(t *trial) {
 	c := t.associate(o, to)
 	t.send(c, []byte("drop"), to)
 	c.SetReadDeadline(time.Now().Add(30 * time.Millisecond))
-	if _, _, err := c.ReadPacket(make([]byte, 100)); !errors.Is(err, os.ErrDeadlineExceeded) {
+	var err error
+	if !t.within(t.pace.step, func() { _, _, err = c.ReadPacket(make([]byte, 100)) }) {
+		t.fatalf("a read goes on after its deadline")
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.errorf("no answer came: got %v, want os.ErrDeadlineExceeded", err)
 	}
-	c.SetReadDeadline(time.Now().Add(wait))
+	c.SetReadDeadline(time.Now().Add(t.pace.step))
 	t.send(c, []byte("answer"), to)
 	t.receive(c, to, []byte("answer"))
 }
@@ -153,7 +157,7 @@ func closedSession(t *trial) {
 		if !errors.Is(err, net.ErrClosed) {
 			t.errorf("a read that Close ended: got %v, want net.ErrClosed", err)
 		}
-	case <-time.After(wait):
+	case <-time.After(t.pace.step):
 		t.fatalf("a read goes on after Close")
 	}
 	if _, _, err := c.ReadPacket(make([]byte, 100)); !errors.Is(err, net.ErrClosed) {
@@ -167,14 +171,14 @@ func closedSession(t *trial) {
 func sessionOutlivesContext(t *trial) {
 	o := t.carrying()
 	to := t.echoPackets(everyPacket)
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	ctx, cancel := context.WithTimeout(context.Background(), t.pace.step)
 	c, err := o.DialPacket(ctx, to)
 	cancel()
 	if err != nil {
 		t.fatalf("%v", err)
 	}
 	t.cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(wait))
+	c.SetReadDeadline(time.Now().Add(t.pace.step))
 	t.send(c, []byte("the context of the dial has ended"), to)
 	t.receive(c, to, []byte("the context of the dial has ended"))
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/culvert-proxy/culvert/framework"
-	"github.com/culvert-proxy/culvert/framework/conf"
 )
 
 // RuleCase is what the kit needs to know of a rule type.
@@ -31,7 +30,6 @@ func ruleChecks() []check {
 	return append(describeChecks(),
 		check{"configuration/the payload is accepted", payloadIsAccepted},
 		check{"configuration/a wrong payload is refused with a reason", wrongPayloadIsRefused},
-		check{"lifecycle/New uses no network", ruleUsesNoNetwork},
 		check{"match/the rule holds where it should", ruleHolds},
 		check{"match/the answer is the same again and from many goroutines", ruleIsSteady},
 		check{"match/a flow of which nothing is known has an answer", emptyFlow},
@@ -52,8 +50,6 @@ func (a args) Decode(into any) error {
 	*to = framework.RuleArgs(a)
 	return nil
 }
-
-var _ framework.Source = (*conf.Source)(nil)
 
 func (t *trial) ruleOf(payload string) (framework.Rule, error) {
 	return framework.Build[framework.Rule](t.context(), t.d, t.host, args{Payload: payload, Params: t.rule.Params})
@@ -104,13 +100,6 @@ func wrongPayloadIsRefused(t *trial) {
 		if strings.TrimSpace(checked.Error()) == "" {
 			t.errorf("payload %q: the error has no text", p)
 		}
-	}
-}
-
-func ruleUsesNoNetwork(t *trial) {
-	t.buildRule()
-	if n := t.host.used.Load(); n > 0 {
-		t.errorf("New asked the host %d times for the network", n)
 	}
 }
 

@@ -82,14 +82,14 @@ func everyAddress(t *trial) {
 func outlivesContext(t *trial) {
 	o := t.reaching()
 	to := t.listen("127.0.0.1:0", echo)
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	ctx, cancel := context.WithTimeout(context.Background(), t.pace.step)
 	c, err := o.DialStream(ctx, to)
 	cancel()
 	if err != nil {
 		t.fatalf("%v", err)
 	}
 	t.cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(wait))
+	c.SetDeadline(time.Now().Add(t.pace.step))
 	t.talk(c, "the context of the dial has ended")
 }
 
@@ -107,7 +107,7 @@ func closeEndsRead(t *trial) {
 		if err == nil {
 			t.errorf("a read of a closed stream has no error")
 		}
-	case <-time.After(wait):
+	case <-time.After(t.pace.step):
 		t.errorf("a read goes on after Close")
 	}
 }
@@ -115,20 +115,32 @@ func closeEndsRead(t *trial) {
 func deadlines(t *trial) {
 	o := t.reaching()
 	c := t.connect(o, t.listen("127.0.0.1:0", echo))
+	c.SetDeadline(time.Time{})
 	c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-	_, err := c.Read(make([]byte, 1))
+	var err error
+	if !t.within(t.pace.step, func() { _, err = c.Read(make([]byte, 1)) }) {
+		t.fatalf("a read goes on after its deadline")
+	}
 	var timeout net.Error
 	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.errorf("a read past its deadline: got %v, want os.ErrDeadlineExceeded", err)
 	}
-	c.SetReadDeadline(time.Now().Add(wait))
+	c.SetReadDeadline(time.Now().Add(t.pace.step))
 	t.talk(c, "after the deadline was moved")
+	t.writeDeadline(t.connect(o, t.listen("127.0.0.1:0", unread)))
+}
 
-	full := t.connect(o, t.listen("127.0.0.1:0", unread))
-	full.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-	block := make([]byte, 1<<20)
-	for err = nil; err == nil; {
-		_, err = full.Write(block)
+// writeDeadline writes to a destination that does not read.
+func (t *trial) writeDeadline(c net.Conn) {
+	c.SetDeadline(time.Time{})
+	c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	var err error
+	if !t.within(t.pace.step, func() {
+		for b := make([]byte, 1<<20); err == nil; {
+			_, err = c.Write(b)
+		}
+	}) {
+		t.fatalf("a write goes on after its deadline")
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.errorf("a write past its deadline: got %v, want os.ErrDeadlineExceeded", err)
@@ -185,7 +197,7 @@ func manyFlows(t *trial) {
 			}
 			defer c.Close()
 			open.Wait()
-			c.SetDeadline(time.Now().Add(wait))
+			c.SetDeadline(time.Now().Add(t.pace.step))
 			for n := range 5 {
 				if err := converse(c, fmt.Appendf(nil, "flow %d, message %d", i, n)); err != nil {
 					t.errorf("flow %d: %v", i, err)

@@ -142,7 +142,7 @@ func (t *trial) connect(o framework.Outbound, to framework.Addr) net.Conn {
 		t.fatalf("dial %s: neither a stream nor an error", to)
 	}
 	t.cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(wait))
+	c.SetDeadline(time.Now().Add(t.pace.step))
 	return c
 }
 
@@ -153,7 +153,7 @@ func (t *trial) associate(o framework.Outbound, to framework.Addr) framework.Pac
 		t.fatalf("open a session to %s: %v", to, err)
 	}
 	t.cleanup(func() { c.Close() })
-	c.SetReadDeadline(time.Now().Add(wait))
+	c.SetReadDeadline(time.Now().Add(t.pace.step))
 	return c
 }
 

@@ -24,15 +24,15 @@ type Result struct {
 	Notes   []string // the speed report
 }
 
-const (
-	// patience is how long a check may take. Chosen: ten times what the
-	// longest one takes on a busy machine.
-	patience = time.Minute
-	// settle is how long goroutines and sockets may take to go after Close.
-	settle = 3 * time.Second
-	// wait bounds each step that should take no time.
-	wait = 10 * time.Second
-)
+// pace is how patient a run is.
+type pace struct {
+	whole  time.Duration // for a check
+	step   time.Duration // for what should take no time
+	settle time.Duration // for goroutines and sockets to go after Close
+}
+
+// usual is ten times what the longest check and step take on a busy machine.
+var usual = pace{whole: time.Minute, step: 10 * time.Second, settle: 3 * time.Second}
 
 // trial is one run of one check. Its methods are safe for concurrent use;
 // fatalf and skipf are for the check's own goroutine.
@@ -85,7 +85,7 @@ func (t *trial) cleanup(f func()) {
 
 // context is one that ends the check's waits.
 func (t *trial) context() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	ctx, cancel := context.WithTimeout(context.Background(), t.pace.step)
 	t.cleanup(cancel)
 	return ctx
 }
@@ -133,7 +133,7 @@ func (s *subject) perform(w way, c check) Result {
 		t.d = w.open(t)
 		c.run(t)
 	})
-	late := time.NewTimer(patience)
+	late := time.NewTimer(s.pace.whole)
 	defer late.Stop()
 	select {
 	case <-ended:
@@ -170,7 +170,7 @@ func (t *trial) clean() {
 func (t *trial) leftovers(label string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	late := time.NewTimer(settle)
+	late := time.NewTimer(t.pace.settle)
 	defer late.Stop()
 	for {
 		left, open := stacks(label), t.host.open()
