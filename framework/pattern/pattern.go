@@ -2,6 +2,9 @@
 // files, which are of the .NET flavour: look-around, back references, and
 // classes that know Unicode. What Go's linear matcher reads the same way is
 // left to it; the rest goes to a backtracking one with a time limit.
+//
+// Pattern is for the names of proxies, as filters have it. Regexp and Wildcard
+// are for rules: without regard to case, and fast enough for each flow.
 package pattern
 
 import (

@@ -17,10 +17,10 @@ import (
 // which process has which socket, so that many flows at once cost one search,
 // and which processes had the last ones: these are looked at first.
 type Finder struct {
-	mu      sync.Mutex // guards all below; held for a search
+	mu      sync.Mutex     // guards all below; held for a search
 	sockets map[uint32]int // the process of each, 0 for none that can be seen
 	at      time.Time      // of the last whole search
-	recent  []int     // processes, the last one first
+	recent  []int          // processes, the last one first
 }
 
 const (

@@ -2,7 +2,7 @@ package domain
 
 import (
 	"github.com/culvert-proxy/culvert/framework"
-	"github.com/culvert-proxy/culvert/plugins/internal/pattern"
+	"github.com/culvert-proxy/culvert/framework/pattern"
 )
 
 // expression is a regular expression that is searched for in the host, in any

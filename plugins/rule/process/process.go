@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/culvert-proxy/culvert/framework"
-	"github.com/culvert-proxy/culvert/plugins/internal/pattern"
+	"github.com/culvert-proxy/culvert/framework/pattern"
 )
 
 var (

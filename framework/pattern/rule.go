@@ -1,6 +1,3 @@
-// Package pattern has the two ways to write patterns in rules: regular
-// expressions and wildcards, both without regard to case, and both in a time
-// that has a bound for any input.
 package pattern
 
 import (
@@ -32,10 +29,10 @@ const (
 	// of some hundred words is longer and yet fast; it passes with a warning.
 	fastProgram = 1000
 	maxProgram  = 10_000
-	// limit bounds a search by the second engine, and period is how often it
-	// looks at the time; chosen: a match takes microseconds.
-	limit  = time.Millisecond
-	period = time.Millisecond / 2
+	// ruleLimit bounds a search by the second engine, and period is how often
+	// it looks at the time; chosen: a match takes microseconds.
+	ruleLimit = time.Millisecond
+	period    = time.Millisecond / 2
 )
 
 // Compile makes a Regexp. The error says what is wrong in a user's words.
@@ -73,7 +70,7 @@ func compileDotNet(expr string, why error) (*Regexp, error) {
 		return nil, fmt.Errorf("regular expression %q: %s", expr, problem(why))
 	}
 	regexp2.SetTimeoutCheckPeriod(period)
-	re.MatchTimeout = limit
+	re.MatchTimeout = ruleLimit
 	return &Regexp{dotnet: re}, nil
 }
 
@@ -103,7 +100,7 @@ func (r *Regexp) Warning() string {
 	case r.dotnet == nil:
 		return ""
 	}
-	return fmt.Sprintf("look-around and back-references are slow: a search that takes longer than %v does not match", limit)
+	return fmt.Sprintf("look-around and back-references are slow: a search that takes longer than %v does not match", ruleLimit)
 }
 
 // Wildcard says whether pattern fits the whole of s: * is any run of
