@@ -54,7 +54,7 @@ func (a *API) bodies(next echo.HandlerFunc) echo.HandlerFunc {
 // whether it is routed or not.
 var subtrees = map[string]bool{
 	"cache": true, "configs": true, "connections": true, "dns": true, "group": true,
-	"proxies": true, "restart": true, "rules": true, "storage": true, "upgrade": true,
+	"plugins": true, "proxies": true, "restart": true, "rules": true, "storage": true, "upgrade": true,
 }
 
 // leaves are the paths that need the secret, and nothing below them.
