@@ -47,7 +47,6 @@ var notBuilt = []struct{ path, inert string }{
 	{"tunnels", ""},
 	{"proxy-providers", ""},
 	{"rule-providers", ""},
-	{"plugins", ""},
 }
 
 // withoutEffect is a warning for each key of d that nothing acts on.
