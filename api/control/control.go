@@ -104,7 +104,7 @@ func same(a, b api.Config) bool {
 }
 
 func (c *Controller) deps() rest.Kernel {
-	k := rest.Kernel{Stats: c.Kernel.Stats, Logs: c.Logs, Configs: c, Applier: c, Proxies: c, Selector: c, Rules: c, Delays: c}
+	k := rest.Kernel{Stats: c.Kernel.Stats, Logs: c.Logs, Configs: c, Applier: c, Proxies: c, Selector: c, Rules: c, Delays: c, Explainer: c}
 	if c.Plugins != nil {
 		k.Plugins = plugins{c.Plugins}
 	}

@@ -39,6 +39,7 @@ type Kernel struct {
 	Process        Process
 	Geo            Geo
 	Plugins        Plugins
+	Explainer      Explainer
 }
 
 // Logs hands out log lines; *stats.LogStream is one.

@@ -79,6 +79,7 @@ func (a *API) routes() []route {
 
 		{get, "/rules", true, a.listRules},
 		{patch, "/rules/disable", true, a.disableRules},
+		{get, "/rules/explain", true, a.explain},
 
 		{get, "/connections", true, a.connections},
 		{del, "/connections", true, a.closeConnections},
