@@ -21,11 +21,13 @@ import (
 	"github.com/culvert-proxy/culvert/plugins/outbound/socks5"
 	"github.com/culvert-proxy/culvert/plugins/rule/domain"
 	"github.com/culvert-proxy/culvert/plugins/rule/dscp"
+	"github.com/culvert-proxy/culvert/plugins/rule/geo"
 	"github.com/culvert-proxy/culvert/plugins/rule/inbound"
 	"github.com/culvert-proxy/culvert/plugins/rule/ip"
 	"github.com/culvert-proxy/culvert/plugins/rule/match"
 	"github.com/culvert-proxy/culvert/plugins/rule/network"
 	"github.com/culvert-proxy/culvert/plugins/rule/port"
+	"github.com/culvert-proxy/culvert/plugins/rule/process"
 )
 
 // All are the in-tree types, in no order that matters.
@@ -37,6 +39,6 @@ func All() []framework.Descriptor {
 			selectgroup.Descriptor(), urltest.Descriptor(), fallback.Descriptor(), loadbalance.Descriptor(),
 		},
 		reject.Descriptors(), pass.Descriptors(),
-		domain.Descriptors(), ip.Descriptors(), port.Descriptors(), network.Descriptors(), inbound.Descriptors(), match.Descriptors(), dscp.Descriptors(),
+		domain.Descriptors(), ip.Descriptors(), port.Descriptors(), network.Descriptors(), inbound.Descriptors(), match.Descriptors(), dscp.Descriptors(), geo.Descriptors(), process.Descriptors(),
 	)
 }

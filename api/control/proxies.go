@@ -82,7 +82,7 @@ func (c *Controller) Rules() []rest.Rule {
 	list := make([]rest.Rule, len(rules))
 	for i, r := range rules {
 		n := counters[i]
-		list[i] = rest.Rule{Type: r.Label, Payload: r.Payload, Target: r.Target, Size: -1, Disabled: r.Disabled(),
+		list[i] = rest.Rule{Type: r.Label, Payload: r.Payload, Target: r.Target, Size: r.Size(), Disabled: r.Disabled(),
 			Hits: n.Hits, HitAt: at(n.HitAt), Misses: n.Misses, MissAt: at(n.MissAt)}
 	}
 	return list

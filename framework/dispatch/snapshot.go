@@ -17,6 +17,9 @@ type Snapshot struct {
 	Nodes    map[string]*Node // outbounds and groups by name
 	Hosts    Hosts
 	Resolver framework.Resolver // for rules that need an address, and for packets
+
+	Geo       framework.GeoFacts // where addresses belong; nil knows nothing
+	Processes Processes          // whose flows are; nil knows nothing
 }
 
 // Hosts is the `hosts:` section.

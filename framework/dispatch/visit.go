@@ -24,6 +24,7 @@ type visit struct {
 	to      framework.Addr // the destination behind `hosts:`
 	ip      netip.Addr     // its address, when known
 	inHosts bool
+	owner   owner
 
 	rule   *route.Rule // nil when no rule decided
 	node   *Node       // the exit
@@ -57,6 +58,9 @@ func (v *visit) destination() framework.Addr {
 
 // decide finds the exit and takes a hold on it.
 func (v *visit) decide(now time.Time) error {
+	if v.snap.Processes != nil && v.snap.Processes.Always() {
+		v.Process()
+	}
 	for {
 		v.rule, v.node, v.err, v.passed = nil, nil, nil, v.passed[:0]
 		if name, list := v.port.target(v.snap); list == nil {
@@ -153,6 +157,12 @@ func (v *visit) fill(f *stats.Flow) {
 		f.DNSMode = "hosts"
 	}
 	f.SpecialProxy, f.SpecialRules = v.port.proxy, v.port.rules
+	if p := v.owner.process; v.owner.know {
+		f.UID = uint32(max(p.UID, 0))
+		if p.Path != "" {
+			f.Process, f.ProcessPath = p.Name(), p.Path
+		}
+	}
 }
 
 // report tells the groups on the way how the dial went.

@@ -41,7 +41,6 @@ var errNot = errors.New("a country with ! needs geodata-mode: true and GeoIP.dat
 // no goroutine, and needs no Close.
 type Data struct {
 	dir     string
-	byCode  atomic.Bool // geodata-mode: countries from geoip.dat
 	country atomic.Pointer[countryDB]
 	asn     atomic.Pointer[asnDB]
 	ranges  sync.Map // of geoip.dat: code to *atomic.Pointer[ruleset.Prefixes]
@@ -50,37 +49,53 @@ type Data struct {
 	sites map[string]weak.Pointer[sites] // what somebody holds
 }
 
-// New makes the data of a home directory; nothing is opened yet. byCode is
-// geodata-mode: countries come from geoip.dat.
-func New(dir string, byCode bool) *Data {
-	d := &Data{dir: dir, sites: map[string]weak.Pointer[sites]{}}
-	d.byCode.Store(byCode)
-	return d
+// New makes the data of a home directory; nothing is opened yet.
+func New(dir string) *Data {
+	return &Data{dir: dir, sites: map[string]weak.Pointer[sites]{}}
 }
 
-// SetByCode changes geodata-mode. Who needs a country asks again.
-func (d *Data) SetByCode(on bool) { d.byCode.Store(on) }
+// View is the data as one configuration sees it: framework.Geo for its rules
+// and framework.GeoFacts for its flows.
+type View struct {
+	*Data
+	byCode bool
+}
+
+// View is the data in one mode. byCode is geodata-mode: countries come from
+// geoip.dat.
+func (d *Data) View(byCode bool) View { return View{d, byCode} }
 
 // NeedCountry implements framework.Geo.
-func (d *Data) NeedCountry(code string) (size int, err error) {
+func (v View) NeedCountry(code string) (size int, err error) {
 	code, not := strings.CutPrefix(code, "!")
-	if d.byCode.Load() {
-		set, err := d.IPSet(code)
+	if v.byCode {
+		set, err := v.IPSet(code)
 		return set.Len(), err
 	}
 	if not {
 		return 0, framework.Classed(framework.ErrUnsupported, errNot)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.country.Load() != nil {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.country.Load() != nil {
 		return 0, nil
 	}
-	db, err := openCountry(d.dir)
+	db, err := openCountry(v.dir)
 	if err == nil {
-		d.country.Store(db)
+		v.country.Store(db)
 	}
 	return 0, err
+}
+
+// InCountry says whether ip belongs to code, in lower case, or not to it for
+// "!code". It is false for data that nobody needed.
+func (v View) InCountry(ip netip.Addr, code string) bool {
+	if v.byCode {
+		code, not := strings.CutPrefix(code, "!")
+		p, ok := v.ranges.Load(code)
+		return ok && p.(*prefixes).Load().Has(ip) != not
+	}
+	return slices.Contains(v.Country(ip), code)
 }
 
 // NeedASN implements framework.Geo.
@@ -97,22 +112,11 @@ func (d *Data) NeedASN() error {
 	return err
 }
 
-// InCountry says whether ip belongs to code, in lower case, or not to it for
-// "!code". It is false for data that nobody needed.
-func (d *Data) InCountry(ip netip.Addr, code string) bool {
-	if d.byCode.Load() {
-		code, not := strings.CutPrefix(code, "!")
-		p, ok := d.ranges.Load(code)
-		return ok && p.(*prefixes).Load().Has(ip) != not
-	}
-	return slices.Contains(d.Country(ip), code)
-}
-
 // Country is the codes that the database has for ip, in lower case; nil for
-// none, and in geodata-mode. The slice is not to be changed.
+// none. The slice is not to be changed.
 func (d *Data) Country(ip netip.Addr) []string {
 	db := d.country.Load()
-	if db == nil || d.byCode.Load() || !ip.IsValid() {
+	if db == nil || !ip.IsValid() {
 		return nil
 	}
 	return db.lookup(ip)

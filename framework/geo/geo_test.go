@@ -72,7 +72,7 @@ func siteFile() []byte {
 
 func TestSitesMatchByTheTypeOfEachEntry(t *testing.T) {
 	t.Parallel()
-	d := New(home(t, map[string][]byte{"geoSITE.dat": siteFile()}), false)
+	d := New(home(t, map[string][]byte{"geoSITE.dat": siteFile()})).View(false)
 	for _, c := range []struct {
 		list    string
 		size    int
@@ -108,7 +108,7 @@ func TestSitesMatchByTheTypeOfEachEntry(t *testing.T) {
 
 func TestMissingOrBrokenDataIsAnErrorForWhoAsks(t *testing.T) {
 	t.Parallel()
-	d := New(t.TempDir(), false)
+	d := New(t.TempDir()).View(false)
 	_, site := d.Sites("cn")
 	_, country := d.NeedCountry("cn")
 	_, set := d.IPSet("cn")
@@ -125,7 +125,7 @@ func TestMissingOrBrokenDataIsAnErrorForWhoAsks(t *testing.T) {
 	}
 
 	junk := []byte("<html>not found</html>")
-	d = New(home(t, map[string][]byte{"GeoSite.dat": junk, "GeoIP.dat": junk, "Country.mmdb": junk, "ASN.mmdb": database("City", map[string]any{"1.0.0.0/8": "x"})}), false)
+	d = New(home(t, map[string][]byte{"GeoSite.dat": junk, "GeoIP.dat": junk, "Country.mmdb": junk, "ASN.mmdb": database("City", map[string]any{"1.0.0.0/8": "x"})})).View(false)
 	if _, err := d.Sites("cn"); !errors.Is(err, errWire) {
 		t.Errorf("sites: %v", err)
 	}
@@ -139,7 +139,7 @@ func TestMissingOrBrokenDataIsAnErrorForWhoAsks(t *testing.T) {
 
 func TestUnknownListNamesTheNearest(t *testing.T) {
 	t.Parallel()
-	d := New(home(t, map[string][]byte{"GeoSite.dat": siteFile()}), false)
+	d := New(home(t, map[string][]byte{"GeoSite.dat": siteFile()})).View(false)
 
 	_, err := d.Sites("othre")
 
@@ -151,7 +151,7 @@ func TestUnknownListNamesTheNearest(t *testing.T) {
 func TestCountriesFromListsAreSetsOfAddresses(t *testing.T) {
 	t.Parallel()
 	d := New(home(t, map[string][]byte{"GeoIP.dat": slices.Concat(
-		list("CN", cidr("1.2.0.0/16"), cidr("2001:db8::/32"), cidr("1.3.7.7/16")), list("us", cidr("8.0.0.0/8")))}), true)
+		list("CN", cidr("1.2.0.0/16"), cidr("2001:db8::/32"), cidr("1.3.7.7/16")), list("us", cidr("8.0.0.0/8")))})).View(true)
 
 	size, err := d.NeedCountry("cn")
 
@@ -184,7 +184,7 @@ func TestDatabasesOfEachTypeAreRead(t *testing.T) {
 		{"GeoLite2-Country", map[string]any{"country": map[string]any{"iso_code": "CN"}}, "cn"},
 		{"Anything", map[string]any{"continent": map[string]any{"code": "AS"}}, ""},
 	} {
-		d := New(home(t, map[string][]byte{"geoip.metadb": database(c.typ, map[string]any{"1.0.0.0/8": c.record})}), false)
+		d := New(home(t, map[string][]byte{"geoip.metadb": database(c.typ, map[string]any{"1.0.0.0/8": c.record})})).View(false)
 		if _, err := d.NeedCountry("cn"); err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestDatabasesOfEachTypeAreRead(t *testing.T) {
 		"DBIP-ASN-Lite (compat=GeoLite2-ASN)": map[string]any{"autonomous_system_number": 13335, "autonomous_system_organization": "Org"},
 		"ipinfo generic_asn_free.mmdb":        map[string]any{"asn": "AS13335", "name": "Org"},
 	} {
-		d := New(home(t, map[string][]byte{"ASN.mmdb": database(typ, map[string]any{"1.0.0.0/8": record})}), false)
+		d := New(home(t, map[string][]byte{"ASN.mmdb": database(typ, map[string]any{"1.0.0.0/8": record})})).View(false)
 		if err := d.NeedASN(); err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +220,7 @@ func TestFirstFileInTheDirectoryCounts(t *testing.T) {
 	d := New(home(t, map[string][]byte{
 		"geoip.metadb": database("Meta-geoip0", map[string]any{"1.0.0.0/8": "new"}),
 		"COUNTRY.MMDB": database("sing-geoip", map[string]any{"1.0.0.0/8": "old"}),
-	}), false)
+	})).View(false)
 
 	_, err := d.NeedCountry("old")
 
@@ -236,7 +236,7 @@ func TestReloadExchangesWhatIsOpenInPlace(t *testing.T) {
 		"geoip.metadb": database("Meta-geoip0", map[string]any{"1.0.0.0/8": "aa"}),
 		"ASN.mmdb":     database("GeoLite2-ASN", map[string]any{"1.0.0.0/8": map[string]any{"autonomous_system_number": 1}}),
 	})
-	d := New(dir, false)
+	d := New(dir).View(false)
 	s, err := d.Sites("other")
 	_, e2 := d.NeedCountry("aa")
 	_, e3 := d.IPSet("cn")
@@ -281,7 +281,7 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 		"GeoSite.dat":  siteFile(),
 		"geoip.metadb": database("Meta-geoip0", map[string]any{"1.0.0.0/8": "aa"}),
 		"ASN.mmdb":     database("GeoLite2-ASN", map[string]any{"1.0.0.0/8": map[string]any{"autonomous_system_number": 1}}),
-	}), false)
+	})).View(false)
 	s, err := d.Sites("cn")
 	_, e2 := d.NeedCountry("aa")
 	if err := errors.Join(err, e2, d.NeedASN()); err != nil {
@@ -322,7 +322,7 @@ func TestPublicDataLoadsAndAgreesWithItsLists(t *testing.T) {
 	files := map[string][]byte{"GeoSite.dat": read(t, filepath.Join(src, "geosite-lite.dat")), "GeoIP.dat": read(t, filepath.Join(src, "geoip-lite.dat"))}
 	for _, name := range []string{"country-lite.mmdb", "geoip-lite.metadb"} {
 		files["geoip.metadb"] = read(t, filepath.Join(src, name))
-		d := New(home(t, files), false)
+		d := New(home(t, files)).View(false)
 		if _, err := d.NeedCountry("cn"); err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +336,7 @@ func TestPublicDataLoadsAndAgreesWithItsLists(t *testing.T) {
 			t.Errorf("%s: %d of the addresses of cn.list are in cn", name, found)
 		}
 	}
-	d := New(home(t, files), true)
+	d := New(home(t, files)).View(true)
 	for _, f := range []string{"GeoSite.dat", "GeoIP.dat"} {
 		_, known, err := scanLists(bytes.NewReader(files[f]), int64(len(files[f])), "no such list")
 		if err != nil || len(known) == 0 {
@@ -387,7 +387,7 @@ func FuzzDatabase(f *testing.F) {
 		}
 		put(t, dir, "geoip.metadb", data)
 		put(t, dir, "asn.mmdb", data)
-		d := New(dir, false)
+		d := New(dir).View(false)
 		_, err = d.NeedCountry("cn")
 		if err == nil {
 			d.InCountry(a, "cn")
@@ -400,7 +400,7 @@ func FuzzDatabase(f *testing.F) {
 
 func BenchmarkCountry(b *testing.B) {
 	src := shared(b)
-	d := New(home(b, map[string][]byte{"geoip.metadb": read(b, filepath.Join(src, "geoip-lite.metadb"))}), false)
+	d := New(home(b, map[string][]byte{"geoip.metadb": read(b, filepath.Join(src, "geoip-lite.metadb"))})).View(false)
 	if _, err := d.NeedCountry("cn"); err != nil {
 		b.Fatal(err)
 	}
@@ -413,7 +413,7 @@ func BenchmarkCountry(b *testing.B) {
 
 func BenchmarkSites(b *testing.B) {
 	src := shared(b)
-	d := New(home(b, map[string][]byte{"GeoSite.dat": read(b, filepath.Join(src, "geosite-lite.dat"))}), false)
+	d := New(home(b, map[string][]byte{"GeoSite.dat": read(b, filepath.Join(src, "geosite-lite.dat"))})).View(false)
 	s, err := d.Sites("google")
 	if err != nil {
 		b.Fatal(err)

@@ -216,7 +216,8 @@ func (k *Kernel) publish(p *plan, next map[string]*instance, old *State) {
 		enable(p.rules)
 	}
 	results := make(map[string]*health.Node, len(next))
-	s := &dispatch.Snapshot{Rules: p.rules, Nodes: map[string]*dispatch.Node{}, Hosts: p.hosts, Resolver: ruleResolver{k}}
+	s := &dispatch.Snapshot{Rules: p.rules, Nodes: map[string]*dispatch.Node{}, Hosts: p.hosts, Resolver: ruleResolver{k},
+		Geo: k.geo.View(p.doc.GeodataMode), Processes: &k.processes}
 	for name, inst := range next {
 		s.Nodes[name] = inst.node
 		results[name] = inst.health

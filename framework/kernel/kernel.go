@@ -23,6 +23,7 @@ import (
 	"github.com/culvert-proxy/culvert/framework/conf"
 	"github.com/culvert-proxy/culvert/framework/dialer"
 	"github.com/culvert-proxy/culvert/framework/dispatch"
+	"github.com/culvert-proxy/culvert/framework/geo"
 	"github.com/culvert-proxy/culvert/framework/health"
 	"github.com/culvert-proxy/culvert/framework/relay"
 	"github.com/culvert-proxy/culvert/framework/session"
@@ -63,6 +64,9 @@ type Kernel struct {
 	state      atomic.Pointer[State]
 	tester     *health.Tester
 	results    atomic.Pointer[map[string]*health.Node] // by name, of all outbounds and groups
+
+	geo       *geo.Data
+	processes processes
 
 	ctx    context.Context // ends when Close cuts what is left
 	cancel context.CancelFunc
@@ -116,6 +120,7 @@ type instance struct {
 func New(c Config) *Kernel {
 	c.Drain = cmp.Or(c.Drain, 5*time.Minute)
 	k := &Kernel{Config: c, relay: relay.New(relay.Config{}), tester: health.New(c.TestRoots), nodes: map[string]*instance{}, inbounds: map[string]*inbound{}}
+	k.geo, k.processes.k = geo.New(c.Home), k
 	k.dispatcher = dispatch.New(c.Stats, c.Log, k.relay, session.New(session.Config{}))
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.admission.rules.Store(newAdmissionRules(nil, nil, nil, nil))

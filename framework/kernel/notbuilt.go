@@ -32,11 +32,7 @@ var (
 		"trusttunnel": {"users"}, "shadowquic": {"users"}, "hysteria2-realm": nil,
 	}
 	notBuiltRules = map[string]string{
-		"GEOSITE": "GeoSite", "GEOIP": "GeoIP", "IP-ASN": "IPASN", "SRC-GEOIP": "SrcGeoIP", "SRC-IP-ASN": "SrcIPASN",
-		"UID": "Uid", "RULE-SET": "RuleSet",
-		"PROCESS-NAME": "ProcessName", "PROCESS-PATH": "ProcessPath", "REMATCH-NAME": "RematchName",
-		"PROCESS-NAME-REGEX": "ProcessNameRegex", "PROCESS-PATH-REGEX": "ProcessPathRegex",
-		"PROCESS-NAME-WILDCARD": "ProcessNameWildcard", "PROCESS-PATH-WILDCARD": "ProcessPathWildcard",
+		"RULE-SET": "RuleSet", "REMATCH-NAME": "RematchName",
 	}
 )
 

@@ -21,6 +21,7 @@ func (k *Kernel) planRules(p *plan) {
 	nodes := map[string][]conf.Node{"": p.doc.Rules}
 	lines := map[string][]route.Line{}
 	h := sha256.New()
+	fmt.Fprint(h, p.doc.GeodataMode) // what the rules on countries were made of
 	for _, e := range p.doc.SubRules.Entries() {
 		if e.Key == "" {
 			p.add(e.KeyNode.Errorf("a sub-rule needs a name"))
@@ -51,11 +52,19 @@ func (k *Kernel) planRules(p *plan) {
 			lines[name] = nil
 		}
 	}
-	table, errs := route.Compile(main, lines, k.Catalog)
+	table, errs := route.Compile(main, lines, ruleCatalog{k, k.geo.View(p.doc.GeodataMode), map[string]ruleHost{}})
 	p.rules = table
 	for _, e := range errs {
 		p.add(nodes[e.List][e.Index].Errorf("%s: %v", ruleText(nodes[e.List][e.Index]), e.Err))
 	}
+	if table == nil {
+		return
+	}
+	eachRule(table, sortedKeys(lines), func(list string, r *route.Rule) {
+		for _, w := range r.Warnings() {
+			p.add(nodes[list][r.Index].Warnf("%s: %s", ruleText(nodes[list][r.Index]), w))
+		}
+	})
 }
 
 // planRule checks one line's target. A line that is wrong or not built becomes
