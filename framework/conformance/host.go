@@ -147,11 +147,14 @@ func (h *host) open() (n int) {
 	return n
 }
 
-// names resolves localhost and nothing else.
+// names resolves localhost, and addresses that are written as names.
 type names struct{}
 
 // Lookup implements framework.Resolver.
 func (names) Lookup(_ context.Context, name string) ([]netip.Addr, error) {
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return []netip.Addr{ip}, nil
+	}
 	if name == "localhost" {
 		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, nil
 	}
