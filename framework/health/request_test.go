@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -109,9 +110,10 @@ func TestStatusDecidesForTheURLOnly(t *testing.T) {
 
 func TestTargetMayBeHTTPS(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewTLSServer(http.NotFoundHandler())
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
 	defer s.Close()
-	s.Config.ErrorLog = nil
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
 
