@@ -171,11 +171,12 @@ func settled(t *testing.T, c *harness.Culvert, before usage) (u usage) {
 	return u
 }
 
-// What may remain, chosen: connections of the test's own HTTP client, and the
-// pools and maps that grew with the flows.
+// What may remain, chosen: connections of the test's own HTTP client, the pools
+// and maps that grew with the flows, and the goroutines that each inbound keeps
+// for the next connection, 16 at most.
 const (
 	slackDescriptors = 4
-	slackGoroutines  = 6
+	slackGoroutines  = 6 + 6*16
 	slackKiB         = 24 << 10
 )
 
