@@ -118,7 +118,7 @@ func run(t testing.TB, d dice, c Catalog, flows int) {
 	t.Helper()
 	w := newTwin(t, d, c)
 	for i := range flows {
-		if i%32 == 31 {
+		if i%48 == 47 {
 			w.compareCounters(t)
 			w.toggle(d)
 		}
@@ -131,7 +131,7 @@ func run(t testing.TB, d dice, c Catalog, flows int) {
 // rule, target, names resolved, facts looked up, targets tried, counters.
 func TestIndexAgreesWithTheScan(t *testing.T) {
 	t.Parallel()
-	const lists, flows = 4000, 250
+	const lists, flows = 1600, 625
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	c := newBuiltRules()
@@ -161,6 +161,6 @@ func FuzzIndexAgreesWithTheScan(f *testing.F) {
 			b = b[1:]
 			return n
 		}
-		run(t, next, c, 64)
+		run(t, next, c, 100)
 	})
 }
