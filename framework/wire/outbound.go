@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 
@@ -20,20 +21,31 @@ type outbound struct {
 // DialStream implements framework.Dialer. What it returns is a raw socket: the
 // flow's own to the process, or the one that the process handed back.
 func (o *outbound) DialStream(ctx context.Context, to framework.Addr) (net.Conn, error) {
-	c, err := o.client()
-	if err != nil {
-		return nil, err
+	return dialOver(o, func(c *Client) (net.Conn, error) { return c.dialStream(ctx, o.handle, to) })
+}
+
+// dialOver dials through the process in use. When that has just been replaced,
+// the dial goes to the next one.
+func dialOver[T any](o *outbound, dial func(c *Client) (T, error)) (T, error) {
+	for {
+		var none T
+		c, err := o.client()
+		if err != nil {
+			return none, err
+		}
+		got, err := dial(c)
+		if err == nil || !errors.Is(err, framework.ErrUnavailable) {
+			return got, err
+		}
+		if next := o.at.Load(); next == c || next == nil {
+			return none, err
+		}
 	}
-	return c.dialStream(ctx, o.handle, to)
 }
 
 // DialPacket implements framework.Dialer.
 func (o *outbound) DialPacket(ctx context.Context, to framework.Addr) (framework.PacketConn, error) {
-	c, err := o.client()
-	if err != nil {
-		return nil, err
-	}
-	return c.dialPacket(ctx, o.handle, to)
+	return dialOver(o, func(c *Client) (framework.PacketConn, error) { return c.dialPacket(ctx, o.handle, to) })
 }
 
 // CarriesPackets implements framework.PacketCarrier.

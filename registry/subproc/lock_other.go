@@ -4,9 +4,11 @@ package subproc
 
 import "os"
 
-// lockFile makes or opens a file. This system refuses to remove a file that is
-// open, which is lock enough.
-func lockFile(path string) (*os.File, error) { return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) }
+// lockFile opens a file, with os.O_CREATE makes it. This system refuses to
+// remove a file that is open, which is lock enough.
+func lockFile(path string, create int) (*os.File, error) {
+	return os.OpenFile(path, create|os.O_RDWR, 0o600)
+}
 
 // owned says whether a path is a directory.
 func owned(path string) bool {

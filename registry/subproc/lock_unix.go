@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// lockFile makes or opens a file and locks it for as long as it is open. It
-// fails at once when another process has it.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+// lockFile opens a file, with os.O_CREATE makes it, and locks it for as long as
+// it is open. It fails at once when another process has it.
+func lockFile(path string, create int) (*os.File, error) {
+	f, err := os.OpenFile(path, create|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

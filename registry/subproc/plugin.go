@@ -45,6 +45,7 @@ type plugin struct {
 
 	attaching sync.Mutex // held while a process is started and attached; guards next
 	next      *process
+	taken     chan struct{} // closes when next was taken
 
 	mu       sync.Mutex // guards all below
 	spec     configs.Plugin
@@ -119,10 +120,11 @@ func (p *plugin) supervise(proc *process) {
 			p.finish(proc)
 			return
 		case <-p.kick:
-			if next := p.take(); next != nil {
+			if next, taken := p.take(); next != nil {
 				p.retire(proc)
 				proc = next
 				p.set(registry.Ready, proc)
+				close(taken)
 			}
 			continue
 		case <-exited(proc):
@@ -258,30 +260,44 @@ func typeNames(ds []framework.Descriptor) []string {
 	return out
 }
 
-// take is the process that Upgrade has brought.
-func (p *plugin) take() *process {
+// take is the process that Upgrade has brought; the caller closes taken when it
+// is the one in use.
+func (p *plugin) take() (next *process, taken chan struct{}) {
 	p.attaching.Lock()
 	defer p.attaching.Unlock()
-	next := p.next
-	p.next = nil
-	return next
+	next, p.next = p.next, nil
+	return next, p.taken
 }
 
 // Upgrade implements registry.Plugin.
 func (p *plugin) Upgrade(ctx context.Context, spec configs.Plugin, accept func([]framework.Descriptor) error) error {
+	taken, err := p.replace(ctx, spec, accept)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-taken:
+	case <-p.gone:
+	}
+	return nil
+}
+
+// replace starts a process and sends flows to it; taken closes when the one
+// before drains.
+func (p *plugin) replace(ctx context.Context, spec configs.Plugin, accept func([]framework.Descriptor) error) (taken chan struct{}, err error) {
 	p.attaching.Lock()
 	defer p.attaching.Unlock()
 	select {
 	case <-p.quit:
-		return fmt.Errorf("plugin %q is unloaded", spec.Name)
+		return nil, fmt.Errorf("plugin %q is unloaded", spec.Name)
 	default:
 	}
 	if p.next != nil {
-		return fmt.Errorf("plugin %q: another upgrade is under way", spec.Name)
+		return nil, fmt.Errorf("plugin %q: another upgrade is under way", spec.Name)
 	}
 	next, err := p.l.start(ctx, spec, p.remote, p.journal)
 	if err != nil {
-		return fmt.Errorf("plugin %q: %w", spec.Name, err)
+		return nil, fmt.Errorf("plugin %q: %w", spec.Name, err)
 	}
 	if err = p.remote.Check(ctx, next.client, next.about); err == nil {
 		err = accept(p.remote.TypesOf(next.about))
@@ -291,17 +307,17 @@ func (p *plugin) Upgrade(ctx context.Context, spec configs.Plugin, accept func([
 	}
 	if err != nil {
 		next.end(p.l.Timing.Farewell)
-		return err
+		return nil, err
 	}
 	p.mu.Lock()
 	p.spec, p.crashes = spec, nil
 	p.mu.Unlock()
-	p.next = next
+	p.next, p.taken = next, make(chan struct{})
 	select {
 	case p.kick <- struct{}{}:
 	default: // supervise is to look already
 	}
-	return nil
+	return p.taken, nil
 }
 
 // retire lets a process that was replaced drain.
@@ -345,9 +361,10 @@ func (p *plugin) finish(proc *process) {
 	wait := p.drain
 	p.mu.Unlock()
 	p.set(registry.Draining, proc)
-	if next := p.take(); next != nil {
+	if next, taken := p.take(); next != nil {
 		p.retire(proc)
 		proc = next
+		close(taken)
 	}
 	if proc != nil {
 		if wait > 0 {

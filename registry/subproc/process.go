@@ -38,6 +38,7 @@ type process struct {
 
 	began time.Time
 	hung  chan struct{} // closes when it does not answer any more
+	read  chan struct{} // closes when its stderr has been read to the end
 	ctx   context.Context
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
@@ -56,7 +57,7 @@ func (l *Launcher) start(ctx context.Context, spec configs.Plugin, r *wire.Remot
 	if err != nil {
 		return nil, err
 	}
-	p := &process{l: l, dir: dir, journal: j, hung: make(chan struct{}), began: time.Now()}
+	p := &process{l: l, dir: dir, journal: j, hung: make(chan struct{}), read: make(chan struct{}), began: time.Now()}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	if err = p.connect(ctx, spec, r); err == nil {
 		p.tasks.Go(p.ping) // ends with the process, or end
@@ -134,9 +135,13 @@ type started struct {
 // Start implements runner.Runner.
 func (s started) Start(ctx context.Context) error {
 	if err := s.runner.Start(ctx); err != nil {
+		close(s.p.read)
 		return err
 	}
-	s.p.tasks.Go(func() { s.p.journal.follow(s.runner.stderr, s.runner.exited) }) // ends with stderr
+	s.p.tasks.Go(func() { // ends with stderr
+		defer close(s.p.read)
+		s.p.journal.follow(s.runner.stderr, s.runner.exited)
+	})
 	return nil
 }
 
@@ -212,12 +217,24 @@ func (p *process) drain() error {
 	return err
 }
 
+// lastWords waits until what the process wrote last is in the log; something
+// that it forked away may hold the pipe open.
+func (p *process) lastWords() {
+	t := time.NewTimer(p.l.Timing.Farewell)
+	defer t.Stop()
+	select {
+	case <-p.read:
+	case <-t.C:
+	}
+}
+
 // end ends the process, by force after the farewell, and removes what it had.
 // It may be called twice.
 func (p *process) end(farewell time.Duration) {
 	p.ended.Do(func() {
 		if p.runner != nil && p.runner.lifeline != nil {
 			p.runner.end(farewell)
+			p.lastWords()
 			p.runner.release()
 		}
 		p.stop()

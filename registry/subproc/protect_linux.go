@@ -21,6 +21,9 @@ func prepare(cmd *exec.Cmd, _ configs.PluginLimits) (missing []string) {
 	return append(missing, "file sandbox (Landlock)")
 }
 
+// firstThread says whether the caller runs on the process's first thread.
+func firstThread() bool { return unix.Gettid() == unix.Getpid() }
+
 // limit bounds what the process may use.
 func limit(pid int, l configs.PluginLimits) (missing []string) {
 	set := func(name string, resource int, n uint64) {

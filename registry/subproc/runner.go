@@ -115,15 +115,31 @@ func (r *runner) Start(context.Context) error {
 	theirs[2], r.stderr = theirErr, errs
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = in, theirOut, theirErr
 	started := make(chan error)
-	go r.run(started) // ends with the process
+	go ownThread(func() { r.run(started) }) // ends with the process
 	return <-started
 }
 
-// run starts the process and waits for it on a thread of its own: what a
-// thread gives up, its children do not have, and the parent-death signal comes
-// when the thread that started the child ends. The thread ends with run.
-func (r *runner) run(started chan<- error) {
+// ownThread runs f on a thread that nothing else runs on and that ends with f.
+// The process's first thread never ends, so it is not taken.
+func ownThread(f func()) {
 	runtime.LockOSThread()
+	if !firstThread() {
+		f()
+		return // the thread ends with its goroutine, since it is still locked
+	}
+	done := make(chan struct{})
+	go func() { // on another thread: this one is taken
+		defer close(done)
+		ownThread(f)
+	}()
+	<-done
+	runtime.UnlockOSThread()
+}
+
+// run starts the process and waits for it, on a thread of its own: what a
+// thread gives up, its children do not have, and the parent-death signal comes
+// when the thread that started the child ends.
+func (r *runner) run(started chan<- error) {
 	defer close(r.exited)
 	r.missing = prepare(r.cmd, r.spec.Limits)
 	err := r.cmd.Start()

@@ -32,8 +32,8 @@ type Config struct {
 // Timing is how patient supervision is. Zero fields stand for the defaults.
 type Timing struct {
 	Start    time.Duration // for a process to shake hands; 5 s
-	Ping     time.Duration // between pings; 500 ms
-	Pong     time.Duration // for a ping's answer; 800 ms. Three in a row that are missed mean that the process hangs
+	Ping     time.Duration // between pings; 400 ms
+	Pong     time.Duration // for a ping's answer; 700 ms. Three in a row that are missed mean that the process hangs
 	Backoff  time.Duration // before the second start in a row, doubled for each further one; 500 ms
 	Longest  time.Duration // bound of Backoff; 30 s
 	Calm     time.Duration // in ready, after which the count of starts begins anew; 60 s
@@ -49,8 +49,8 @@ func (t Timing) orDefaults() Timing {
 		}
 	}
 	or(&t.Start, 5*time.Second)
-	or(&t.Ping, 500*time.Millisecond)
-	or(&t.Pong, 800*time.Millisecond)
+	or(&t.Ping, 400*time.Millisecond)
+	or(&t.Pong, 700*time.Millisecond)
 	or(&t.Backoff, 500*time.Millisecond)
 	or(&t.Longest, 30*time.Second)
 	or(&t.Calm, time.Minute)
@@ -139,7 +139,7 @@ func (l *Launcher) base() string {
 	return "/tmp"
 }
 
-const dirPrefix = "culvert-plugins-"
+const dirPrefix = "culvert-sockets-"
 
 // launchDir makes a directory for the sockets of one process.
 func (l *Launcher) launchDir() (string, error) {
@@ -151,7 +151,11 @@ func (l *Launcher) launchDir() (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("directory for sockets: %w", err)
 		}
-		f, err := lockFile(filepath.Join(dir, "lock"))
+		f, err := lockFile(filepath.Join(dir, "new"), os.O_CREATE)
+		if err == nil {
+			// Locked before it has the name that a sweep looks for.
+			err = os.Rename(f.Name(), filepath.Join(dir, lockName))
+		}
 		if err != nil {
 			os.RemoveAll(dir)
 			return "", fmt.Errorf("directory for sockets: %w", err)
@@ -163,6 +167,9 @@ func (l *Launcher) launchDir() (string, error) {
 	return dir, os.Mkdir(dir, 0o700)
 }
 
+// lockName is the file that a living kernel has locked.
+const lockName = "lock"
+
 // sweep removes the directories of kernels that are gone: their lock is free.
 func sweep(base string, log *slog.Logger) {
 	found, _ := filepath.Glob(filepath.Join(base, dirPrefix+"*"))
@@ -170,9 +177,9 @@ func sweep(base string, log *slog.Logger) {
 		if !owned(dir) {
 			continue
 		}
-		f, err := lockFile(filepath.Join(dir, "lock"))
+		f, err := lockFile(filepath.Join(dir, lockName), 0)
 		if err != nil {
-			continue // its kernel lives
+			continue // its kernel lives, or it is no kernel's
 		}
 		if err := os.RemoveAll(dir); err == nil {
 			log.Info("the sockets of a kernel that is gone are removed", "dir", dir)

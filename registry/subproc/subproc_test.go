@@ -330,10 +330,13 @@ func TestDirectoriesOfDeadKernelsAreSwept(t *testing.T) {
 	alive := filepath.Join(l.Temp, dirPrefix+"alive")
 	os.MkdirAll(filepath.Join(dead, "1"), 0o700)
 	os.MkdirAll(alive, 0o700)
-	lock, err := lockFile(filepath.Join(alive, "lock"))
+	os.WriteFile(filepath.Join(dead, lockName), nil, 0o600)
+	lock, err := lockFile(filepath.Join(alive, lockName), os.O_CREATE)
 	if err != nil {
 		t.Fatal(err)
 	}
+	others := filepath.Join(l.Temp, dirPrefix+"of-somebody")
+	os.MkdirAll(others, 0o700)
 
 	launch(t, l, s)
 
@@ -343,6 +346,10 @@ func TestDirectoriesOfDeadKernelsAreSwept(t *testing.T) {
 	if _, err := os.Stat(alive); err != nil {
 		t.Errorf("the living kernel's directory is gone: %v", err)
 	}
+	if _, err := os.Stat(others); err != nil {
+		t.Errorf("a directory without a lock is gone: %v", err)
+	}
 	lock.Close()
 	os.RemoveAll(alive)
+	os.RemoveAll(others)
 }
