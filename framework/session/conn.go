@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"syscall"
 
@@ -113,7 +114,7 @@ func (c *conn) read() {
 	defer t.buffers.Put(b)
 	strikes := 0
 	for {
-		n, from, err := c.pc.ReadPacket(b[:])
+		n, from, err := c.readPacket(b[:])
 		if err == nil {
 			strikes = 0
 			c.answer(b[:n], from)
@@ -176,13 +177,13 @@ func (c *conn) learn(from framework.Addr, peer netip.AddrPort) *route {
 		return c.any(func(r *route) bool { return r.To == from })
 	}
 	atPort := 0
-	only := c.any(func(r *route) bool {
+	c.any(func(r *route) bool {
 		if r.To.Host != "" && r.To.Port == from.Port {
 			atPort++
 		}
 		return false
 	})
-	only = c.any(func(r *route) bool {
+	only := c.any(func(r *route) bool {
 		return r.To.Host != "" && r.To.Port == from.Port && (atPort == 1 || len(r.learned) == 0)
 	})
 	if only != nil && len(only.learned) < maxLearned {
@@ -222,6 +223,17 @@ func (c *conn) lose(err error) {
 	for i := range out {
 		out[i].finish(err)
 	}
+}
+
+// readPacket turns a panic of the outbound's into an error: it ends the routes
+// through it, not the process.
+func (c *conn) readPacket(b []byte) (n int, from framework.Addr, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic in a packet conn: %v", r)
+		}
+	}()
+	return c.pc.ReadPacket(b)
 }
 
 func isRoute(*route) bool { return true }

@@ -296,3 +296,27 @@ func TestEmptyAndLongestDatagramsPass(t *testing.T) {
 		h.want(h.got(), long+" 1.1.1.1:1 to "+alice)
 	})
 }
+
+// brittle is a PacketConn that panics when it is read.
+type brittle struct{ *exit }
+
+func (brittle) ReadPacket([]byte) (int, framework.Addr, error) { panic("brittle") }
+
+func TestPanicOfAPacketConnEndsItsRoutesOnly(t *testing.T) {
+	inHouse(t, Config{}, func(h *house) {
+		h.setRoute(func(f *framework.Flow) (Route, error) {
+			r := h.through("out", f, f.Destination)
+			r.Dial = func(context.Context) (framework.PacketConn, error) { return brittle{&exit{wire: newWire()}}, nil }
+			return r, nil
+		})
+		h.send("127.0.0.1:1", "ping", addr("192.0.2.1:53"))
+		h.settle()
+		h.setRoute(func(f *framework.Flow) (Route, error) { return h.through("other", f, f.Destination), nil })
+		h.send("127.0.0.1:2", "ping", addr("192.0.2.1:53"))
+		h.settle()
+
+		if got := h.sent(0); len(got) != 1 {
+			t.Errorf("the next source sent %v, want one packet", got)
+		}
+	})
+}

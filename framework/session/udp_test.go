@@ -242,8 +242,6 @@ func openDescriptors() int {
 // the PacketConn that swallows it: what is left is the session's own cost.
 type discard struct {
 	left, sources int
-	done          chan struct{}
-	once          sync.Once
 }
 
 func (d *discard) ReadPacket(b []byte, m *framework.PacketMeta) (int, error) {
