@@ -52,30 +52,6 @@ func typeSchema(d framework.Descriptor) []byte {
 	return conf.Schema(d.Defaults())
 }
 
-// plugin lists the plugin types, or prints the schema of one.
-func plugin(catalog *registry.Registry, args []string, out io.Writer) error {
-	switch {
-	case len(args) == 1 && args[0] == "list":
-		for _, e := range catalog.List() {
-			fmt.Fprintf(out, "%-9s %-16s %-12s %-8s %s\n", e.Kind, e.Type, e.Stability, e.Origin, e.Summary)
-		}
-		return nil
-	case len(args) == 2 && args[0] == "schema":
-		found := false
-		for _, e := range catalog.List() {
-			if e.Type == args[1] {
-				found = true
-				fmt.Fprintf(out, "%s\n", typeSchema(e.Descriptor))
-			}
-		}
-		if !found {
-			return fmt.Errorf("no plugin type %q; culvert plugin list shows them", args[1])
-		}
-		return nil
-	}
-	return errors.New("usage: culvert plugin list | culvert plugin schema TYPE")
-}
-
 // watch is `culvert top`.
 func watch(args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("culvert top", flag.ContinueOnError)
