@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dlclark/regexp2"
@@ -48,13 +49,26 @@ func compile(text string) (Pattern, error) {
 			return Pattern{linear: re}, nil
 		}
 	}
-	re, err := regexp2.Compile(text, regexp2.None)
+	re, err := compileSecond(text, regexp2.None, limit)
+	return Pattern{dotNet: re}, err
+}
+
+// compileSecond makes an expression of the second engine. Both ways to it come
+// through here, since the engine's clock is one for the program and may be set
+// only before it runs for the first time.
+func compileSecond(text string, opt regexp2.RegexOptions, limit time.Duration) (*regexp2.Regexp, error) {
+	setClock()
+	re, err := regexp2.Compile(text, opt)
 	if err != nil {
-		return Pattern{}, err
+		return nil, err
 	}
 	re.MatchTimeout = limit
-	return Pattern{dotNet: re}, nil
+	return re, nil
 }
+
+// setClock makes the engine look at the time often enough for the shortest
+// limit; it is a guard of the library's own state.
+var setClock = sync.OnceFunc(func() { regexp2.SetTimeoutCheckPeriod(period) })
 
 // knowsUnicode says whether text has a class that is ASCII only in RE2.
 func knowsUnicode(text string) bool {

@@ -65,12 +65,10 @@ func compileDotNet(expr string, why error) (*Regexp, error) {
 	if !ok || e.Code != syntax.ErrInvalidPerlOp && e.Code != syntax.ErrInvalidNamedCapture && e.Code != syntax.ErrInvalidEscape {
 		return nil, fmt.Errorf("regular expression %q: %s", expr, problem(why))
 	}
-	re, err := regexp2.Compile(expr, regexp2.IgnoreCase)
+	re, err := compileSecond(expr, regexp2.IgnoreCase, ruleLimit)
 	if err != nil {
 		return nil, fmt.Errorf("regular expression %q: %s", expr, problem(why))
 	}
-	regexp2.SetTimeoutCheckPeriod(period)
-	re.MatchTimeout = ruleLimit
 	return &Regexp{dotnet: re}, nil
 }
 

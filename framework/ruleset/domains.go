@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 )
@@ -144,7 +143,7 @@ type DomainsBuilder struct {
 
 // NewDomainsBuilder makes an empty builder.
 func NewDomainsBuilder() *DomainsBuilder {
-	return &DomainsBuilder{key: hashKey{rand.Uint64(), rand.Uint64() | 1}}
+	return &DomainsBuilder{key: newHashKey()}
 }
 
 // Add takes one entry and does not keep it; it says what is wrong with it.

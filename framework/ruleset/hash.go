@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"math/bits"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 )
@@ -10,6 +11,8 @@ import (
 // not part of it: tables keep flags there, and a walk marks where a label
 // begins.
 type hashKey struct{ seed, factor uint64 }
+
+func newHashKey() hashKey { return hashKey{rand.Uint64(), rand.Uint64() | 1} }
 
 // What a set has of a name: the name itself, all names below it.
 const (

@@ -5,43 +5,46 @@ import (
 	"math/bits"
 )
 
-// hashWalk puts the names of a louds into a table. It goes through the nodes
-// in the order of their numbers, which reads each array once from begin to
-// end, and keeps the hashes of the nodes whose edges are still to come.
-type hashWalk struct {
-	*louds
-	key   hashKey
-	names hashes
-	stems hashList
-
-	found []uint64 // waits to be put into names
-
-	queue      []uint64 // a ring
-	head, size int      // of the queue; the head is of the node that is read
-}
-
 // domains makes the set of a louds whose bits are a tree and whose labels are
-// lower case ASCII.
+// lower case ASCII. It goes through the nodes in the order of their numbers,
+// which reads each array once from begin to end, and keeps the hashes of the
+// nodes whose edges are still to come in a queue.
 func (l *louds) domains(first []int, count int) *Domains {
 	wide := 0
 	for d := range first[:len(first)-1] {
 		wide = max(wide, first[d+1]-first[d])
 	}
-	b := NewDomainsBuilder()
-	w := hashWalk{louds: l, key: b.key, names: newHashes(max(l.keys(), 8)), queue: make([]uint64, wide+wide/8+1),
-		found: make([]uint64, 0, 1024)}
-	w.push(b.key.root())
-	pos := 0
+	w := hashWalk{key: newHashKey(), names: newHashes(max(l.keys(), 8)), found: make([]uint64, 0, 1024)}
+	q := newRing(wide + wide/8)
+	q.push(w.key.root())
+	pos, word := 0, l.edges[0]
 	for edge, c := range l.labels {
-		for l.edges[pos/64]>>(pos%64)&1 == 1 {
-			w.pop()
-			pos++
+		// What is left of word begins with the ones of the nodes that end here.
+		for word&1 == 1 {
+			q.pop()
+			if pos++; pos&63 == 0 {
+				word = l.edges[pos>>6]
+			} else {
+				word >>= 1
+			}
 		}
-		pos++
-		w.push(w.step(w.queue[w.head], c, l.leaf(edge+1)))
+		q.push(w.step(q.front(), c, l.leaf(edge+1)))
+		if pos++; pos&63 == 0 && pos>>6 < len(l.edges) {
+			word = l.edges[pos>>6]
+		} else {
+			word >>= 1
+		}
 	}
 	w.flush()
-	return &Domains{key: b.key, names: w.names, stems: w.stems.table(), count: count}
+	return &Domains{key: w.key, names: w.names, stems: w.stems.table(), count: count}
+}
+
+// hashWalk collects the names of a louds.
+type hashWalk struct {
+	key   hashKey
+	names hashes
+	stems hashList
+	found []uint64 // waits to be put into names
 }
 
 // keys is about the number of names: "+.x" has two leaves and one place.
@@ -82,24 +85,36 @@ func (w *hashWalk) flush() {
 	w.found = w.found[:0]
 }
 
-func (w *hashWalk) push(h uint64) {
-	if w.size == len(w.queue) {
-		grown := make([]uint64, w.size+w.size/4+1)
-		n := copy(grown, w.queue[w.head:])
-		copy(grown[n:], w.queue[:w.head])
-		w.queue, w.head = grown, 0
-	}
-	at := w.head + w.size
-	if at >= len(w.queue) {
-		at -= len(w.queue)
-	}
-	w.queue[at] = h
-	w.size++
+// ring is a queue of hashes that grows where it must.
+type ring struct {
+	slots      []uint64
+	head, next int // next is where the next one goes; equal to head when empty
 }
 
-func (w *hashWalk) pop() {
-	w.size--
-	if w.head++; w.head == len(w.queue) {
-		w.head = 0
+func newRing(size int) *ring { return &ring{slots: make([]uint64, size+2)} }
+
+func (q *ring) front() uint64 { return q.slots[q.head] }
+
+func (q *ring) pop() {
+	if q.head++; q.head == len(q.slots) {
+		q.head = 0
 	}
+}
+
+func (q *ring) push(h uint64) {
+	q.slots[q.next] = h
+	if q.next++; q.next == len(q.slots) {
+		q.next = 0
+	}
+	if q.next == q.head {
+		q.grow()
+	}
+}
+
+// grow makes a full ring longer by a quarter.
+func (q *ring) grow() {
+	grown := make([]uint64, len(q.slots)+len(q.slots)/4+1)
+	n := copy(grown, q.slots[q.head:])
+	n += copy(grown[n:], q.slots[:q.head])
+	*q = ring{slots: grown, next: n}
 }

@@ -124,14 +124,14 @@ func (r *mrsReader) louds() (*louds, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.leaves, err = r.words(n); err != nil {
+	if l.leaves, err = r.words(n, 1<<15); err != nil {
 		return nil, err
 	}
 	m, err := r.length(1, 2*n)
 	if err != nil {
 		return nil, err
 	}
-	if l.edges, err = r.words(m); err != nil {
+	if l.edges, err = r.words(m, m); err != nil {
 		return nil, err
 	}
 	k, err := r.length(1, 64*n)
@@ -165,9 +165,10 @@ func (r *mrsReader) domains(count int) (*Domains, error) {
 	return s, nil
 }
 
-// words reads n words; it takes memory as they come.
-func (r *mrsReader) words(n int) ([]uint64, error) {
-	var out []uint64
+// words reads n words. It takes memory for the first sure ones at once and for
+// others as they come.
+func (r *mrsReader) words(n, sure int) ([]uint64, error) {
+	out := make([]uint64, 0, min(n, sure))
 	var b [4096]byte
 	for len(out) < n {
 		want := min(n-len(out), len(b)/8)
@@ -175,7 +176,7 @@ func (r *mrsReader) words(n int) ([]uint64, error) {
 			return nil, err
 		}
 		if cap(out)-len(out) < want {
-			out = append(make([]uint64, 0, min(n, max(2*cap(out), want, 1<<15))), out...)
+			out = append(make([]uint64, 0, min(n, 2*cap(out))), out...)
 		}
 		for i := range want {
 			out = append(out, binary.BigEndian.Uint64(b[8*i:]))
