@@ -2,11 +2,13 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.1.0)
 GO      ?= go
+PROTOC_GO   = google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+PROTOC_GRPC = google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help run build test check bench docs fuzz
+.PHONY: help run build test check bench docs fuzz proto
 
 help: ## show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -45,3 +47,10 @@ docs: build ## print the plugin types and the schema of the configuration
 	bin/culvert plugin list
 	bin/culvert schema > bin/schema.json
 	@echo "bin/schema.json: JSON Schema of the whole configuration"
+
+PROTO = framework/wire/proto/v1
+proto: ## generate framework/wire/proto/v1 again; needs protoc (Debian: protobuf-compiler)
+	GOBIN=$(CURDIR)/bin $(GO) install $(PROTOC_GO)
+	GOBIN=$(CURDIR)/bin $(GO) install $(PROTOC_GRPC)
+	PATH="$(CURDIR)/bin:$$PATH" protoc -I $(PROTO) --go_out=. --go_opt=module=github.com/culvert-proxy/culvert \
+		--go-grpc_out=. --go-grpc_opt=module=github.com/culvert-proxy/culvert plugin.proto
