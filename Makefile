@@ -46,3 +46,10 @@ bench: ## the budgets: culvert beside a bare relay, then the micro-benchmarks
 docs: build ## write bin/plugins.md, all plugin types, and bin/schema.json, the keys of the configuration
 	$(GO) run ./tests/docs > bin/plugins.md
 	bin/culvert schema > bin/schema.json
+
+PROTO = framework/wire/proto/v1
+proto: ## generate framework/wire/proto/v1 again; needs protoc (Debian: protobuf-compiler)
+	GOBIN=$(CURDIR)/bin $(GO) install $(PROTOC_GO)
+	GOBIN=$(CURDIR)/bin $(GO) install $(PROTOC_GRPC)
+	PATH="$(CURDIR)/bin:$$PATH" protoc -I $(PROTO) --go_out=. --go_opt=module=github.com/culvert-proxy/culvert \
+		--go-grpc_out=. --go-grpc_opt=module=github.com/culvert-proxy/culvert plugin.proto
