@@ -24,11 +24,12 @@ import (
 // Commands are what stands behind the first argument: `culvert schema`.
 func Commands(catalog *registry.Registry) map[string]func(args []string, out io.Writer) error {
 	return map[string]func([]string, io.Writer) error{
-		"schema":  func(_ []string, out io.Writer) error { return schema(catalog, out) },
-		"top":     watch,
-		"explain": explainCommand,
-		"test":    func(args []string, out io.Writer) error { return testCommand(catalog, args, out) },
-		"plugin":  func(args []string, out io.Writer) error { return plugin(catalog, args, out) },
+		"schema":          func(_ []string, out io.Writer) error { return schema(catalog, out) },
+		"top":             watch,
+		"explain":         explainCommand,
+		"convert-ruleset": convert,
+		"test":            func(args []string, out io.Writer) error { return testCommand(catalog, args, out) },
+		"plugin":          func(args []string, out io.Writer) error { return plugin(catalog, args, out) },
 	}
 }
 

@@ -1,36 +1,46 @@
 package kernel_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/culvert-proxy/culvert/framework/kernel"
 )
 
 // siteList is a GeoSite.dat with one list, "near", that has near.test: a list
 // at field 1, with its name at 1 and entries of type and value at 2.
 const siteList = "\x0a\x17\x0a\x04near\x12\x0f\x08\x02\x12\x0bnear.invalid"
 
-func TestRuleWithoutItsDataIsAnErrorAtItsLine(t *testing.T) {
+func TestRuleWithoutItsDataIsAWarningAndNeverHolds(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, nil)
-	h.apply(t, "rules: ['GEOIP,LAN,DIRECT', 'MATCH,DIRECT']\n")
-	before := h.Snapshot()
-
 	for rule, want := range map[string]string{
 		"GEOSITE,near,DIRECT": "geosite.dat", "GEOIP,cn,DIRECT": "geoip.metadb", "IP-ASN,1,DIRECT": "asn.mmdb", "AND,((GEOSITE,near),(NETWORK,tcp)),DIRECT": "geosite.dat",
 	} {
-		err := h.Apply(context.Background(), h.load(t, "mode: rule\nrules:\n  - '"+rule+"'\n"), kernel.Options{})
+		problems := h.Check(h.load(t, "mode: rule\nrules:\n  - '"+rule+"'\n"))
 
-		if err == nil || !strings.Contains(err.Error(), "config.yaml:3:5") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v", rule, err)
+		if text := problems.Error(); len(problems.Errors()) > 0 || !strings.Contains(text, "config.yaml:3:5: warning") || !strings.Contains(text, want) {
+			t.Errorf("%s: got %q", rule, text)
 		}
 	}
-	if h.Snapshot() != before {
-		t.Error("a refused document changed what is in force")
+}
+
+func TestRuleHoldsOnceItsDataIsThereAndTheDocumentIsLoadedAgain(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, nil)
+	text := "rules: ['GEOSITE,near,REJECT', 'MATCH,DIRECT']\n"
+	h.apply(t, text)
+	if size := h.Snapshot().Rules.Main().Rules()[0].Size(); size != -1 {
+		t.Errorf("size %d of a rule without data, want -1", size)
+	}
+	if err := os.WriteFile(filepath.Join(h.Home, "GeoSite.dat"), []byte(siteList), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	h.apply(t, text)
+
+	if size := h.Snapshot().Rules.Main().Rules()[0].Size(); size != 1 {
+		t.Errorf("size %d with the data, want 1", size)
 	}
 }
 

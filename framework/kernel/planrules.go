@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-proxy/culvert/configs"
 	"github.com/culvert-proxy/culvert/framework"
 	"github.com/culvert-proxy/culvert/framework/conf"
+	"github.com/culvert-proxy/culvert/framework/geo"
 	"github.com/culvert-proxy/culvert/framework/route"
 )
 
@@ -53,6 +54,9 @@ func (k *Kernel) planRules(p *plan) {
 		}
 	}
 	table, errs := route.Compile(main, lines, ruleCatalog{k, k.geo.View(p.doc.GeodataMode), map[string]ruleHost{}})
+	if k.leaveOut(p, errs, nodes, main, lines) {
+		table, errs = route.Compile(main, lines, ruleCatalog{k, k.geo.View(p.doc.GeodataMode), map[string]ruleHost{}})
+	}
 	p.rules = table
 	for _, e := range errs {
 		p.add(nodes[e.List][e.Index].Errorf("%s: %v", ruleText(nodes[e.List][e.Index]), e.Err))
@@ -66,6 +70,40 @@ func (k *Kernel) planRules(p *plan) {
 		}
 	})
 }
+
+// leaveOut makes the lines whose data is not there never hold: there is no
+// download yet, and a file that works elsewhere should start. It says whether
+// there were any.
+func (k *Kernel) leaveOut(p *plan, errs []*route.LineError, nodes map[string][]conf.Node, main []route.Line, subs map[string][]route.Line) bool {
+	any := false
+	for _, e := range errs {
+		if !errors.Is(e.Err, geo.ErrMissing) {
+			continue
+		}
+		any = true
+		list := main
+		if e.List != "" {
+			list = subs[e.List]
+		}
+		line := &list[e.Index]
+		line.Never, line.Label = true, k.label(line.Type)
+		n := nodes[e.List][e.Index]
+		p.add(n.Warnf("%s: %v: this rule never holds until the file is there and the configuration is loaded again", ruleText(n), e.Err))
+		p.rulesHash = sha256.Sum256(append(p.rulesHash[:], fmt.Sprint(e.List, e.Index)...)) // another table than the one with the data
+	}
+	return any
+}
+
+// label is how the REST API spells a rule type.
+func (k *Kernel) label(typ string) string {
+	if d, ok := k.Catalog.Lookup(framework.KindRule, typ); ok {
+		return d.Label
+	}
+	return logicLabels[typ]
+}
+
+// logicLabels are those of the types that are the router's own.
+var logicLabels = map[string]string{"AND": "AND", "OR": "OR", "NOT": "NOT", "SUB-RULE": "SubRules"}
 
 // planRule checks one line's target. A line that is wrong or not built becomes
 // one that never holds, so that the others keep their index.
@@ -101,7 +139,7 @@ func (k *Kernel) notBuiltIn(typ, payload string) (missing, label string) {
 			return typ, label
 		}
 	}
-	label, logic := map[string]string{"AND": "AND", "OR": "OR", "NOT": "NOT", "SUB-RULE": "SubRules"}[typ]
+	label, logic := logicLabels[typ]
 	if !logic {
 		return "", ""
 	}
