@@ -16,40 +16,51 @@ const firstBuffer = 4 << 10
 // side fails. A source that is no socket cannot be waited for without one: it
 // is small until a read fills it, then of the pool.
 func (s *stream) copyBuffered(src, dst net.Conn, count *atomic.Uint64) error {
-	b := make([]byte, firstBuffer)
-	var pooled *[]byte
-	err := s.patiently(src, count, func() error {
-		for {
-			n, err := src.Read(b)
-			if n > 0 {
-				w, werr := dst.Write(b[:n])
-				count.Add(uint64(w))
-				if werr != nil {
-					return werr
-				}
-			}
-			if err != nil {
-				return err
-			}
-			if n == len(b) && pooled == nil {
-				pooled = s.relay.buffers.Get().(*[]byte)
-				b = *pooled
-			}
-		}
-	})
-	if pooled != nil {
-		s.relay.buffers.Put(pooled)
+	c := &copier{relay: s.relay, src: src, dst: dst, count: count, b: make([]byte, firstBuffer)}
+	err := s.patiently(src, count, c)
+	if c.pooled != nil {
+		s.relay.buffers.Put(c.pooled)
 	}
 	return err
 }
 
-// patiently calls move again when only the bound that follows the other
+// copier is one direction that goes through a buffer.
+type copier struct {
+	relay    *Relay
+	src, dst net.Conn
+	count    *atomic.Uint64
+	b        []byte
+	pooled   *[]byte // b, when it is of the pool
+}
+
+// move carries bytes until the source ends or something fails.
+func (c *copier) move() error {
+	for {
+		n, err := c.src.Read(c.b)
+		if n > 0 {
+			w, werr := c.dst.Write(c.b[:n])
+			c.count.Add(uint64(w))
+			if werr != nil {
+				return werr
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if n == len(c.b) && c.pooled == nil {
+			c.pooled = c.relay.buffers.Get().(*[]byte)
+			c.b = *c.pooled
+		}
+	}
+}
+
+// patiently calls m.move again when only the bound that follows the other
 // direction's end has passed, and bytes have moved since it was set: so the
 // bound is one on silence, and costs nothing while bytes move.
-func (s *stream) patiently(src net.Conn, count *atomic.Uint64, move func() error) error {
+func (s *stream) patiently(src net.Conn, count *atomic.Uint64, m interface{ move() error }) error {
 	seen := count.Load()
 	for {
-		err := move()
+		err := m.move()
 		if !errors.Is(err, os.ErrDeadlineExceeded) || s.ended.Load() == 0 {
 			return err
 		}

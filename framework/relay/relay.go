@@ -95,11 +95,11 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic in a connection:
 // direction has a goroutine of its own: the caller's, with the stack that it
 // grew to dial, can end.
 func (r *Relay) Start(client, server net.Conn, head []byte, f *stats.Flow, e Ender) {
-	s := &stream{relay: r, ender: e}
+	s := &stream{relay: r, ender: e, flow: f, head: head}
 	s.sides[0], s.sides[1] = client, server
 	s.running.Store(2)
-	go s.direction(client, server, &f.Up, head)  // ends with the direction up
-	go s.direction(server, client, &f.Down, nil) // ends with the direction down
+	go s.up()   // ends with the direction
+	go s.down() // ends with the direction
 }
 
 // Stream is Start that returns when the stream has ended, with what Ended got.
@@ -118,6 +118,8 @@ type stream struct {
 	relay   *Relay
 	ender   Ender
 	sides   [2]net.Conn
+	flow    *stats.Flow
+	head    []byte       // of the client's
 	ended   atomic.Int32 // directions that ended in order
 	running atomic.Int32 // directions that did not return
 
@@ -125,18 +127,25 @@ type stream struct {
 	err  error
 }
 
-// direction runs one way to its end. The last of the two ends the stream.
-func (s *stream) direction(src, dst net.Conn, count *atomic.Uint64, head []byte) {
+// up runs one way to its end. The last of the two ends the stream.
+func (s *stream) up() {
 	defer s.leave()
-	if len(head) > 0 {
-		n, err := dst.Write(head)
-		count.Add(uint64(n))
+	if len(s.head) > 0 {
+		n, err := s.sides[1].Write(s.head)
+		s.flow.Up.Add(uint64(n))
+		s.head = nil
 		if err != nil {
 			s.fail(err)
 			return
 		}
 	}
-	s.run(src, dst, count)
+	s.run(s.sides[0], s.sides[1], &s.flow.Up)
+}
+
+// down runs the other way.
+func (s *stream) down() {
+	defer s.leave()
+	s.run(s.sides[1], s.sides[0], &s.flow.Down)
 }
 
 // leave ends a direction, a panic of one of its connections included.
@@ -167,9 +176,11 @@ func (s *stream) end(src, dst net.Conn) {
 	if s.ended.Add(1) == 2 {
 		return // Stream closes both
 	}
-	if err := closeWrite(dst); err != nil && !gone(err) {
-		s.fail(err)
-		return
+	if err := closeWrite(dst); err != nil {
+		if !gone(err) {
+			s.fail(err)
+		}
+		return // the other direction ends at once
 	}
 	if s.relay.idleAfterEnd > 0 {
 		dst.SetReadDeadline(time.Now().Add(s.relay.idleAfterEnd))

@@ -32,8 +32,10 @@ const (
 type leg struct {
 	relay    *Relay
 	count    *atomic.Uint64
-	src, dst syscall.RawConn // dst is nil when it is no socket
+	src, dst syscall.RawConn // dst is nil until it is needed
 	out      net.Conn        // dst
+
+	fills, takes, gives func(fd uintptr) bool // methods as values, made once
 
 	refused bool // the kernel does not splice between these two
 	run     int  // bytes of large reads without a small one between, while copying
@@ -52,8 +54,7 @@ func (s *stream) copy(src, dst net.Conn, count *atomic.Uint64) error {
 	if from == nil {
 		return s.copyBuffered(src, dst, count)
 	}
-	l := &leg{relay: s.relay, count: count, src: from, dst: rawConn(dst), out: dst}
-	return s.patiently(src, count, l.move)
+	return s.patiently(src, count, &leg{relay: s.relay, count: count, src: from, out: dst})
 }
 
 // rawConn is the descriptor of a plain stream socket, nil for anything else:
@@ -74,15 +75,17 @@ func rawConn(c net.Conn) syscall.RawConn {
 // move carries bytes until the source ends or something fails. It may be
 // called again after a deadline has passed.
 func (l *leg) move() error {
-	fill, take, give := l.fill, l.take, l.give
+	if l.fills == nil {
+		l.fills = l.fill
+	}
 	for {
 		if l.splices() {
-			if err := l.splice(take, give); err != nil {
+			if err := l.splice(); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := l.src.Read(fill); err != nil {
+		if err := l.src.Read(l.fills); err != nil {
 			return err
 		}
 		if err := l.write(); err != nil {
@@ -91,8 +94,21 @@ func (l *leg) move() error {
 	}
 }
 
-// splices says whether the next turn goes through a pipe, and borrows it.
-func (l *leg) splices() bool { return l.dst != nil && !l.refused && l.run >= spliceAfter }
+// splices says whether the next turn goes through a pipe. What that takes is
+// made when it is first needed: most flows are short.
+func (l *leg) splices() bool {
+	if l.refused || l.run < spliceAfter {
+		return false
+	}
+	if l.takes == nil {
+		if l.dst == nil {
+			l.dst = rawConn(l.out)
+		}
+		l.refused = l.dst == nil
+		l.takes, l.gives = l.take, l.give
+	}
+	return !l.refused
+}
 
 // fill reads what there is into a borrowed buffer; false means nothing yet.
 func (l *leg) fill(fd uintptr) bool {
@@ -132,8 +148,8 @@ func (l *leg) write() error {
 }
 
 // splice makes one turn through a pipe.
-func (l *leg) splice(take, give func(uintptr) bool) error {
-	err := l.src.Read(take)
+func (l *leg) splice() error {
+	err := l.src.Read(l.takes)
 	switch {
 	case err != nil:
 		return err
@@ -154,7 +170,7 @@ func (l *leg) splice(take, give func(uintptr) bool) error {
 	} else if l.calm == calmAfter {
 		l.run, l.calm = 0, 0
 	}
-	return l.drain(give)
+	return l.drain()
 }
 
 // take fills a borrowed pipe with what there is; false means nothing yet.
@@ -179,8 +195,8 @@ func (l *leg) take(fd uintptr) bool {
 }
 
 // drain empties the pipe into dst.
-func (l *leg) drain(give func(uintptr) bool) error {
-	err := l.dst.Write(give)
+func (l *leg) drain() error {
+	err := l.dst.Write(l.gives)
 	if err == nil && l.err != nil {
 		if l.err == unix.EINVAL || l.err == unix.ENOSYS {
 			l.refused = true
