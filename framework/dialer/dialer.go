@@ -128,7 +128,8 @@ func (o Options) plan(g *Global) *plan {
 func (s socket) dialer(o Options, g *Global) net.Dialer {
 	d := net.Dialer{Control: s.streamControl(), KeepAlive: -1}
 	if !g.KeepAliveOff {
-		d.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: g.KeepAliveIdle, Interval: g.KeepAliveInterval}
+		// Count is left to the system, whose default is Go's: a call less.
+		d.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: g.KeepAliveIdle, Interval: g.KeepAliveInterval, Count: -1}
 	}
 	if o.MPTCP {
 		d.SetMultipathTCP(true)
