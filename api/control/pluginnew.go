@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"strings"
 
@@ -72,7 +71,7 @@ func pluginSchema(catalog *registry.Registry, args []string, out io.Writer) erro
 func pluginNew(args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("culvert plugin new KIND NAME [DIR]", flag.ContinueOnError)
 	module := fs.String("module", "", "import `path` of the module (example.com/NAME)")
-	source := fs.String("source", os.Getenv("CULVERT_SOURCE"), "build against the checkout of Culvert in this `folder`, not the published module")
+	source := fs.String("source", "", "build against the checkout of Culvert in this `folder`, not the published module")
 	rest, err := parse(fs, args)
 	if err != nil {
 		return err
