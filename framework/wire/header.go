@@ -88,20 +88,32 @@ func (h *Header) Parse(b []byte) error {
 	})
 }
 
+// shortest is the length of the shortest header: a name of one byte, or any
+// other that is at least as long.
+const shortest = prefix + fixedSize + 5
+
 // ReadHeader reads a header from r, and no byte more.
 func ReadHeader(r io.Reader, h *Header) error {
-	var head [prefix]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	var space [512]byte
+	head := space[:shortest]
+	if n, err := io.ReadFull(r, head); err != nil {
+		if n > 0 && head[0] != Version {
+			return fmt.Errorf("header of version %d, want %d", head[0], Version)
+		}
 		return err
 	}
 	if head[0] != Version {
 		return fmt.Errorf("header of version %d, want %d", head[0], Version)
 	}
-	b := make([]byte, binary.BigEndian.Uint16(head[1:]))
-	if _, err := io.ReadFull(r, b); err != nil {
+	size := prefix + int(binary.BigEndian.Uint16(head[1:]))
+	if size < shortest {
+		return errShort
+	}
+	b := append(head, make([]byte, size-shortest)...)
+	if _, err := io.ReadFull(r, b[shortest:]); err != nil {
 		return err
 	}
-	return h.Parse(b)
+	return h.Parse(b[prefix:])
 }
 
 // Reply answers a Header:

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -177,6 +178,7 @@ func (p *PacketConn) flush() {
 	defer close(p.flushed)
 	var spare []byte
 	for range p.wake {
+		runtime.Gosched() // who writes a burst goes first: one write for all of it
 		p.mu.Lock()
 		batch := p.pending
 		p.pending = spare[:0]

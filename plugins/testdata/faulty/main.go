@@ -122,8 +122,30 @@ func (o *outbound) DialStream(ctx context.Context, to framework.Addr) (net.Conn,
 		go func() { b.Read(make([]byte, 1)); select {} }() // ends with the process
 		return a, nil
 	}
-	return o.host.Dialer().DialStream(ctx, to)
+	c, err := o.host.Dialer().DialStream(ctx, to)
+	if tcp, ok := c.(*net.TCPConn); ok && err == nil {
+		switch os.Getenv("FAULT") {
+		case "splice":
+			return spliced{tcp}, nil
+		case "copy":
+			return copied{c, tcp}, nil
+		}
+	}
+	return c, err
 }
+
+// spliced is a socket that is not handed back, and copied is one whose bytes
+// pass through this process, as a cipher's do. They are for measuring.
+type (
+	spliced struct{ *net.TCPConn }
+	copied  struct {
+		net.Conn
+		tcp *net.TCPConn
+	}
+)
+
+// CloseWrite ends the sending half.
+func (c copied) CloseWrite() error { return c.tcp.CloseWrite() }
 
 func flood() {
 	line := strings.Repeat("all work and no play ", 100)
