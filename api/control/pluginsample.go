@@ -66,13 +66,13 @@ func readSample(path string) (*sample, error) {
 	return &sample{path: path, root: tree.Root()}, nil
 }
 
-// entry is the first that configures d: an element of `proxies`, or a value of
-// one of the provider sections.
+// entry is the first that configures d: an element of `proxies`, a value of one
+// of the provider sections, or the whole of a sample that is one entry.
 func (s *sample) entry(d framework.Descriptor) (conf.Node, bool) {
-	var list []conf.Node
+	list := []conf.Node{s.root}
 	switch d.Kind {
 	case framework.KindOutbound:
-		list = s.root.Get("proxies").Items()
+		list = append(list, s.root.Get("proxies").Items()...)
 	case framework.KindFetcher:
 		for _, section := range []string{"proxy-providers", "rule-providers"} {
 			for _, e := range s.root.Get(section).Entries() {

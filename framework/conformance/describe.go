@@ -92,7 +92,8 @@ func schemaIsValid(t *trial) {
 	}
 }
 
-// sampleIsAccepted looks at the entries of d's type in a sample file.
+// sampleIsAccepted looks at the entries of d's type in a sample file, which are
+// under `proxies`, or one that is the whole file.
 func sampleIsAccepted(t *trial) {
 	if t.outbound.Sample == "" {
 		t.skipf("the case names no sample")
@@ -106,7 +107,7 @@ func sampleIsAccepted(t *trial) {
 		t.fatalf("%v", err)
 	}
 	found := map[string]bool{}
-	for _, n := range tree.Root().Get("proxies").Items() {
+	for _, n := range append(tree.Root().Get("proxies").Items(), tree.Root()) {
 		if typ, _ := n.Get("type").Text(); typ != t.d.Type {
 			continue
 		}
@@ -122,7 +123,7 @@ func sampleIsAccepted(t *trial) {
 		}
 	}
 	if !found["type"] {
-		t.fatalf("%s has no entry of proxies with type: %s", t.outbound.Sample, t.d.Type)
+		t.fatalf("%s has no entry with type: %s", t.outbound.Sample, t.d.Type)
 	}
 	if t.process {
 		return // `culvert plugin check` takes any configuration for a sample

@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -103,7 +104,17 @@ func wrongPayloadIsRefused(t *trial) {
 	}
 }
 
+// asked are the flows of the case, those that the rule holds for first.
+func (t *trial) asked() []Asked {
+	all := slices.Concat(t.rule.Holds, t.rule.Fails)
+	if len(all) == 0 {
+		t.skipf("the case has no flow")
+	}
+	return all
+}
+
 func ruleHolds(t *trial) {
+	t.asked()
 	r := t.buildRule()
 	for _, want := range []bool{true, false} {
 		list := t.rule.Fails
@@ -119,6 +130,7 @@ func ruleHolds(t *trial) {
 }
 
 func ruleIsSteady(t *trial) {
+	t.asked()
 	r := t.buildRule()
 	var running sync.WaitGroup
 	for range 8 {
@@ -150,7 +162,7 @@ func emptyFlow(t *trial) {
 
 func flowIsNotWritten(t *trial) {
 	r := t.buildRule()
-	for _, a := range append(t.rule.Holds, t.rule.Fails...) {
+	for _, a := range t.asked() {
 		before := a.Flow
 		if r.Match(&a.Flow, known{&a}); a.Flow != before {
 			t.errorf("Match wrote to the flow: got %+v, want %+v", a.Flow, before)
@@ -159,10 +171,7 @@ func flowIsNotWritten(t *trial) {
 }
 
 func reportRule(t *trial) {
-	all := append(t.rule.Holds, t.rule.Fails...)
-	if len(all) == 0 {
-		t.skipf("the case has no flow")
-	}
+	all := t.asked()
 	r := t.buildRule()
 	rounds := 1000/len(all) + 1
 	began := time.Now()
