@@ -19,12 +19,13 @@ import (
 )
 
 // Client is the kernel's view of one running process. It is safe for
-// concurrent use and holds nothing that needs closing.
+// concurrent use; Remote.Detach closes what it holds.
 type Client struct {
 	pb.PluginClient
 	dial  func(ctx context.Context) (net.Conn, error)
 	token Token
 	flows atomic.Uint64
+	idle  idle
 }
 
 // NewClient makes a Client over a control connection. dial opens a connection
@@ -42,7 +43,7 @@ func (c *Client) dialStream(ctx context.Context, handle uint32, to framework.Add
 	if err != nil || fd < 0 {
 		return conn, err
 	}
-	conn.Close()
+	c.idle.put(conn)
 	out, err := streamOf(fd)
 	return out, framework.Classed(framework.ErrProtocol, err)
 }
@@ -60,21 +61,36 @@ func (c *Client) dialPacket(ctx context.Context, handle uint32, to framework.Add
 // request sends h on a connection of its own and reads the answer. Without an
 // error the caller owns the connection and fd, which is -1 when none came.
 func (c *Client) request(ctx context.Context, h *Header) (net.Conn, int, error) {
-	conn, err := c.dial(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, -1, framework.Classed(framework.ErrTimeout, ctx.Err())
-		}
-		return nil, -1, framework.Classed(framework.ErrUnavailable, fmt.Errorf("plugin: %w", err))
-	}
 	h.Token = c.token
 	binary.BigEndian.PutUint64(h.Flow[8:], c.flows.Add(1))
-	fd, _, err := ask(ctx, conn, h)
-	if err != nil {
+	conn, fd, _, err := askOver(ctx, &c.idle, c.dial, h)
+	return conn, fd, err
+}
+
+// askOver sends h on a connection that waits, or on one of its own.
+func askOver(ctx context.Context, waiting *idle, dial func(context.Context) (net.Conn, error), h *Header) (net.Conn, int, Reply, error) {
+	for {
+		conn, fresh := waiting.get(), false
+		if conn == nil {
+			var err error
+			if conn, err = dial(ctx); err != nil {
+				class := framework.ErrUnavailable
+				if ctx.Err() != nil {
+					class = framework.ErrTimeout
+				}
+				return nil, -1, Reply{}, framework.Classed(class, fmt.Errorf("plugin: %w", err))
+			}
+			fresh = true
+		}
+		fd, r, err := ask(ctx, conn, h)
+		if err == nil {
+			return conn, fd, r, nil
+		}
 		conn.Close()
-		return nil, -1, err
+		if fresh || !errors.Is(err, framework.ErrUnavailable) { // the peer may have closed one that waited
+			return nil, -1, r, err
+		}
 	}
-	return conn, fd, nil
 }
 
 // ask writes h to conn and reads the reply. conn's deadline is none after it.

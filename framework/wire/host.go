@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -76,12 +77,14 @@ func (s *conns) end() {
 	s.served.Wait()
 }
 
-// begin reads the header of an accepted connection and checks who sent it.
-func begin(c net.Conn, t Token, h *Header) error {
-	if err := checkPeer(c); err != nil {
-		return err
+// begin reads a header and checks who sent it. The first one has a deadline.
+func begin(c net.Conn, t Token, h *Header, first bool) error {
+	if first {
+		if err := checkPeer(c); err != nil {
+			return err
+		}
+		c.SetDeadline(time.Now().Add(headerWait))
 	}
-	c.SetDeadline(time.Now().Add(headerWait))
 	if err := ReadHeader(c, h); err != nil {
 		return err
 	}
@@ -120,28 +123,39 @@ func dialContext(c net.Conn, h *Header) (ctx context.Context, done func()) {
 	}
 }
 
-// serveHost answers one request.
+// serveHost answers requests until one has a flow follow, or c ends.
 func (r *Remote) serveHost(c net.Conn, t Token) {
 	var h Header
-	if err := begin(c, t, &h); err != nil {
-		r.log.Debug("a request of the plugin is refused", "plugin", r.name, "err", err)
-		return
+	for first := true; ; first = false {
+		if err := begin(c, t, &h, first); err != nil {
+			if err != io.EOF {
+				r.log.Debug("a request of the plugin is refused", "plugin", r.name, "err", err)
+			}
+			return
+		}
+		if !r.answerHost(c, &h) {
+			return
+		}
 	}
+}
+
+// answerHost answers one request; more says that c can carry another.
+func (r *Remote) answerHost(c net.Conn, h *Header) (more bool) {
 	i := r.instanceOf(h.Handle)
 	if i == nil || i.host == nil {
 		refuse(c, framework.Classed(framework.ErrUnavailable, fmt.Errorf("no instance %d", h.Handle)))
-		return
+		return false
 	}
 	switch h.Network {
 	case NetworkTCP:
-		hostStream(c, i.host, &h, &r.buffers)
+		return hostStream(c, i.host, h, &r.buffers)
 	case NetworkUDP:
-		hostPackets(c, i.host, &h)
+		return hostPackets(c, i.host, h)
 	case NetworkLookup:
-		hostLookup(c, i.host, &h)
-	default:
-		refuse(c, framework.Classed(framework.ErrUnsupported, fmt.Errorf("network %d", h.Network)))
+		return hostLookup(c, i.host, h)
 	}
+	refuse(c, framework.Classed(framework.ErrUnsupported, fmt.Errorf("network %d", h.Network)))
+	return false
 }
 
 // refuse answers with err.
@@ -151,31 +165,31 @@ func refuse(c net.Conn, err error) {
 
 // hostStream dials for the plugin. A plain socket is handed over; the bytes of
 // any other connection go over c.
-func hostStream(c net.Conn, h framework.Host, req *Header, bufs *buffers) {
+func hostStream(c net.Conn, h framework.Host, req *Header, bufs *buffers) (more bool) {
 	ctx, done := dialContext(c, req)
 	out, err := h.Dialer().DialStream(ctx, req.To)
 	done()
 	if err != nil {
 		refuse(c, err)
-		return
+		return false
 	}
-	answerStream(c, out, req.Descriptor, bufs)
+	return answerStream(c, out, req.Descriptor, bufs)
 }
 
 // answerStream says that the way is open, and carries the flow between c and
-// out, which it closes; a raw out is handed over where the peer takes it.
-func answerStream(c, out net.Conn, descriptor bool, bufs *buffers) {
+// out, which it closes; a raw out is handed over where the peer takes it, and c
+// can then carry another request.
+func answerStream(c, out net.Conn, descriptor bool, bufs *buffers) (more bool) {
 	defer out.Close()
 	if u, ok := c.(*net.UnixConn); ok && descriptor && passesDescriptors {
 		if raw, ok := rawSocket(out); ok {
-			sendDescriptor(u, (&Reply{Descriptor: true}).Append(nil), raw)
-			return
+			return sendDescriptor(u, (&Reply{Descriptor: true}).Append(nil), raw) == nil
 		}
 	}
-	if _, err := c.Write((&Reply{}).Append(nil)); err != nil {
-		return
+	if _, err := c.Write((&Reply{}).Append(nil)); err == nil {
+		bufs.relayStreams(c, out)
 	}
-	bufs.relayStreams(c, out)
+	return false
 }
 
 // rawSocket is c when it is a socket of the system with nothing around it.
@@ -190,24 +204,24 @@ func rawSocket(c net.Conn) (syscall.Conn, bool) {
 }
 
 // hostPackets opens a packet session for the plugin.
-func hostPackets(c net.Conn, h framework.Host, req *Header) {
+func hostPackets(c net.Conn, h framework.Host, req *Header) (more bool) {
 	ctx, done := dialContext(c, req)
 	out, err := h.Dialer().DialPacket(ctx, req.To)
 	done()
 	if err != nil {
 		refuse(c, err)
-		return
+		return false
 	}
 	// A conn that shows its socket is a plain one: whoever wraps a PacketConn
 	// does not pass SyscallConn on.
 	if u, ok := c.(*net.UnixConn); ok && req.Descriptor && passesDescriptors {
 		if raw, ok := out.(syscall.Conn); ok {
 			defer out.Close()
-			sendDescriptor(u, (&Reply{Descriptor: true}).Append(nil), raw)
-			return
+			return sendDescriptor(u, (&Reply{Descriptor: true}).Append(nil), raw) == nil
 		}
 	}
 	answerPackets(c, out)
+	return false
 }
 
 // answerPackets says that the session is open, and carries it between c and
@@ -220,21 +234,22 @@ func answerPackets(c net.Conn, out framework.PacketConn) {
 	relayPackets(NewPacketConn(c), out)
 }
 
-func hostLookup(c net.Conn, h framework.Host, req *Header) {
+func hostLookup(c net.Conn, h framework.Host, req *Header) (more bool) {
 	if req.To.Host == "" {
 		refuse(c, framework.Classed(framework.ErrUnsupported, errors.New("lookup of an address")))
-		return
+		return false
 	}
 	ctx, done := dialContext(c, req)
 	ips, err := h.Resolver().Lookup(ctx, req.To.Host)
 	done()
 	if err != nil {
 		refuse(c, err)
-		return
+		return false
 	}
 	r := Reply{}
 	for _, ip := range ips {
 		r.Addrs = append(r.Addrs, ip.Unmap().AsSlice())
 	}
-	c.Write(r.Append(nil))
+	_, err = c.Write(r.Append(nil))
+	return err == nil
 }

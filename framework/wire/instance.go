@@ -134,11 +134,11 @@ func (i *instance) use(c *Client) {
 	}
 }
 
-// leave makes i unavailable when its dials go to c, or for nil wherever.
+// leave makes i unavailable when its dials go to c.
 func (i *instance) leave(c *Client) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if at := i.at.Load(); c == nil || at == c {
+	if i.at.Load() == c {
 		i.at.Store(nil)
 	}
 }

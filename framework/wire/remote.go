@@ -200,13 +200,19 @@ func (r *Remote) Detach(c *Client) { r.detach(c) }
 // detach takes c, or any process, out of use.
 func (r *Remote) detach(c *Client) {
 	r.mu.Lock()
-	if c == nil || r.current == c {
+	if c == nil {
+		c = r.current
+	}
+	if r.current == c {
 		r.current = nil
 	}
 	list := slices.Collect(maps.Values(r.instances))
 	r.mu.Unlock()
 	for _, i := range list {
 		i.leave(c)
+	}
+	if c != nil {
+		c.idle.end()
 	}
 }
 

@@ -29,6 +29,7 @@ type Server struct {
 
 	buffers buffers
 	flows   conns
+	idle    idle // of the host channel
 	counts  counts
 
 	mu        sync.Mutex // guards below
@@ -74,6 +75,7 @@ func (s *Server) Drained() <-chan struct{} { return s.drained }
 // Close closes all instances and flows, and waits for them.
 func (s *Server) Close() {
 	s.flows.end()
+	s.idle.end()
 	s.mu.Lock()
 	all := s.instances
 	s.instances = map[uint32]*opened{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime/debug"
 
@@ -28,19 +29,30 @@ func (s *Server) ServeFlow(c net.Conn) {
 	s.flows.serve(c, func() { s.serveFlow(c) })
 }
 
+// serveFlow serves what kernels ask for on c: the socket of one flow, or of
+// many that are handed back.
 func (s *Server) serveFlow(c net.Conn) {
 	var h Header
-	if err := begin(c, s.Token, &h); err != nil {
-		s.Log.Debug("a flow is refused", "err", err)
-		if !errors.Is(err, errToken) {
-			refuse(c, framework.Classed(framework.ErrProtocol, err))
+	for first := true; ; first = false {
+		if err := begin(c, s.Token, &h, first); err != nil {
+			if !errors.Is(err, errToken) && err != io.EOF {
+				s.Log.Debug("a flow is refused", "err", err)
+				refuse(c, framework.Classed(framework.ErrProtocol, err))
+			}
+			return
 		}
-		return
+		if !s.enter() {
+			refuse(c, framework.Classed(framework.ErrUnavailable, errors.New("the plugin is draining")))
+			return
+		}
+		if !s.answer(c, &h) {
+			return
+		}
 	}
-	if !s.enter() {
-		refuse(c, framework.Classed(framework.ErrUnavailable, errors.New("the plugin is draining")))
-		return
-	}
+}
+
+// answer carries the flow that h asks for; more says that c can carry another.
+func (s *Server) answer(c net.Conn, h *Header) (more bool) {
 	defer s.leave()
 	defer func() {
 		if r := recover(); r != nil {
@@ -51,22 +63,23 @@ func (s *Server) serveFlow(c net.Conn) {
 	v, err := s.instance(h.Handle)
 	if err != nil {
 		refuse(c, err)
-		return
+		return false
 	}
 	out, ok := v.(framework.Outbound)
 	switch {
 	case !ok:
 		refuse(c, framework.Classed(framework.ErrUnsupported, fmt.Errorf("instance %d is no outbound", h.Handle)))
 	case h.Network == NetworkTCP:
-		s.stream(c, out, &h)
+		return s.stream(c, out, h)
 	case h.Network == NetworkUDP:
-		s.packets(c, out, &h)
+		s.packets(c, out, h)
 	default:
 		refuse(c, framework.Classed(framework.ErrUnsupported, fmt.Errorf("network %d", h.Network)))
 	}
+	return false
 }
 
-func (s *Server) stream(c net.Conn, o framework.Outbound, h *Header) {
+func (s *Server) stream(c net.Conn, o framework.Outbound, h *Header) (more bool) {
 	var out net.Conn
 	err := dialing(c, h, func(ctx context.Context) (err error) {
 		out, err = o.DialStream(ctx, h.To)
@@ -74,9 +87,9 @@ func (s *Server) stream(c net.Conn, o framework.Outbound, h *Header) {
 	})
 	if err != nil {
 		refuse(c, err)
-		return
+		return false
 	}
-	answerStream(c, out, h.Descriptor, &s.buffers)
+	return answerStream(c, out, h.Descriptor, &s.buffers)
 }
 
 func (s *Server) packets(c net.Conn, o framework.Outbound, h *Header) {

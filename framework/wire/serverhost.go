@@ -60,15 +60,7 @@ func (nobody) Check(string, string) bool { return false }
 // ask sends a request to the kernel. Without an error the caller owns the
 // connection and fd, which is -1 when none came.
 func (h *serverHost) ask(ctx context.Context, network uint8, to framework.Addr) (c net.Conn, fd int, r Reply, err error) {
-	c, err = h.s.DialHost(ctx)
-	if err != nil {
-		return nil, -1, r, framework.Classed(framework.ErrUnavailable, fmt.Errorf("kernel: %w", err))
-	}
-	fd, r, err = ask(ctx, c, &Header{Handle: h.handle, Network: network, Token: h.s.Token, To: to, Descriptor: passesDescriptors})
-	if err != nil {
-		c.Close()
-	}
-	return c, fd, r, err
+	return askOver(ctx, &h.s.idle, h.s.DialHost, &Header{Handle: h.handle, Network: network, Token: h.s.Token, To: to, Descriptor: passesDescriptors})
 }
 
 // DialStream implements framework.Dialer.
@@ -80,7 +72,7 @@ func (h *serverHost) DialStream(ctx context.Context, to framework.Addr) (net.Con
 	case fd < 0:
 		return c, nil
 	}
-	c.Close()
+	h.s.idle.put(c)
 	return streamOf(fd)
 }
 
@@ -93,7 +85,7 @@ func (h *serverHost) DialPacket(ctx context.Context, to framework.Addr) (framewo
 	case fd < 0:
 		return NewPacketConn(c), nil
 	}
-	c.Close()
+	h.s.idle.put(c)
 	u, err := packetsOf(fd)
 	if err != nil {
 		return nil, err
@@ -107,7 +99,7 @@ func (h *serverHost) Lookup(ctx context.Context, host string) ([]netip.Addr, err
 	if err != nil {
 		return nil, err
 	}
-	c.Close()
+	h.s.idle.put(c)
 	drop(fd)
 	var out []netip.Addr
 	for _, b := range r.Addrs {
