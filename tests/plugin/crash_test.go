@@ -3,6 +3,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -31,44 +32,8 @@ plugins: [{path: faulty}]
 proxies: [{name: out, type: faulty}]
 rules: ['DST-PORT,%d,out', 'MATCH,DIRECT']
 `, own.Port()))
-	stop := make(chan struct{})
-	var users sync.WaitGroup
-	var moved, failed, opened atomic.Int64
-	for range others {
-		c, err := connect(in.port, foreign)
-		if err != nil {
-			t.Fatal(err)
-		}
-		users.Go(func() {
-			defer c.Close()
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(20 * time.Millisecond):
-				}
-				if err := echoed(c, "still here"); err != nil {
-					failed.Add(1)
-					return
-				}
-				moved.Add(1)
-			}
-		})
-	}
-	users.Go(func() { // 50 new flows a second on the plugin; most meet a kill
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-				if flow(in.port, own) == nil {
-					opened.Add(1)
-				}
-			}
-		}
-	})
+	var l load
+	l.begin(t, in.port, own, foreign, others)
 
 	var took []time.Duration
 	for range kills {
@@ -83,13 +48,12 @@ rules: ['DST-PORT,%d,out', 'MATCH,DIRECT']
 		})
 		took = append(took, time.Since(began))
 	}
-	close(stop)
-	users.Wait()
+	l.end()
 
 	slices.Sort(took)
-	t.Logf("%d kills: back after %v p50, %v p99; %d echoes of %d others, %d flows of its own", kills, took[len(took)/2], took[len(took)*99/100], moved.Load(), others, opened.Load())
-	if failed.Load() > 0 {
-		t.Errorf("%d of %d flows of another outbound were affected", failed.Load(), others)
+	t.Logf("%d kills: back after %v p50, %v p99; %d echoes of %d others, %d flows of its own", kills, took[len(took)/2], took[len(took)*99/100], l.moved.Load(), others, l.opened.Load())
+	if n := l.failed.Load(); n > 0 {
+		t.Errorf("%d of %d flows of another outbound were affected", n, others)
 	}
 	if p50 := took[len(took)/2]; p50 > 500*time.Millisecond {
 		t.Errorf("back after %v, want 500 ms", p50)
@@ -104,6 +68,65 @@ rules: ['DST-PORT,%d,out', 'MATCH,DIRECT']
 		}
 		return nil
 	})
+}
+
+// load is flows of another outbound that stay open, and 50 new flows a second
+// on the plugin, most of which meet a kill.
+type load struct {
+	stop                  chan struct{}
+	users                 sync.WaitGroup
+	moved, failed, opened atomic.Int64
+}
+
+func (l *load) begin(t *testing.T, port int, own, foreign netip.AddrPort, others int) {
+	t.Helper()
+	l.stop = make(chan struct{})
+	for range others {
+		c, err := connect(port, foreign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.users.Go(func() { // ends with stop
+			defer c.Close()
+			l.every(20*time.Millisecond, func() bool {
+				if echoed(c, "still here") != nil {
+					l.failed.Add(1)
+					return false
+				}
+				l.moved.Add(1)
+				return true
+			})
+		})
+	}
+	l.users.Go(func() { // ends with stop
+		l.every(20*time.Millisecond, func() bool {
+			if flow(port, own) == nil {
+				l.opened.Add(1)
+			}
+			return true
+		})
+	})
+}
+
+// every calls f until it is false or the load ends.
+func (l *load) every(d time.Duration, f func() bool) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-tick.C:
+			if !f() {
+				return
+			}
+		}
+	}
+}
+
+func (l *load) end() {
+	close(l.stop)
+	l.users.Wait()
 }
 
 // TestUpgradesUnderLoadBreakNoFlow upgrades while flows open, and others stay

@@ -105,19 +105,6 @@ func (k *kernel) plugin(t testing.TB, name string) status {
 	return status{}
 }
 
-// await waits until a plugin is as ok wants it.
-func (k *kernel) await(t testing.TB, name string, ok func(status) bool) status {
-	t.Helper()
-	var s status
-	k.Until("plugin "+name, func() error {
-		if s = k.plugin(t, name); ok(s) {
-			return nil
-		}
-		return fmt.Errorf("is %+v", s)
-	})
-	return s
-}
-
 // alive says whether a process runs; one that is only to be reaped does not.
 func alive(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
