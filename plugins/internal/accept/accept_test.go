@@ -186,6 +186,28 @@ func TestHandshakeHasOneDeadlineForAll(t *testing.T) {
 	}
 }
 
+func TestClockIsWoundForThoseWhoComeLater(t *testing.T) {
+	t.Parallel()
+	_, address := start(t, Default(), func(s *Server) { s.handshake = 50 * time.Millisecond }, Protocol{Stream: upToLine})
+
+	for range 3 {
+		ends(t, dial(t, address))
+	}
+}
+
+func TestGoroutinesThatServedWaitForTheNextAndEndWithClose(t *testing.T) {
+	t.Parallel()
+	s, address := start(t, Default(), nil, Protocol{Stream: func(_ context.Context, c *Conn) { c.Raw().Close() }})
+
+	for range 2 * maxIdle {
+		ends(t, dial(t, address))
+	}
+	if n := s.idle.Load(); n > maxIdle+1 {
+		t.Errorf("%d goroutines wait, want at most %d", n, maxIdle)
+	}
+	s.Close() // and TestMain looks for what is left
+}
+
 func TestOldestHandshakeMakesRoom(t *testing.T) {
 	t.Parallel()
 	_, address := start(t, Default(), func(s *Server) { s.limit = 2 }, Protocol{Stream: upToLine})
