@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -90,7 +91,7 @@ func runs(t *testing.T, what, sample string) (at string) {
 	var failed error
 	go func() { // ends with ctx
 		defer close(done)
-		failed = runPlugin(ctx, catalog, []string{what, sample, "-listen", at}, io.Discard)
+		failed = runPlugin(ctx, catalog, []string{what, sample, "-listen", at}, io.Discard, slog.DiscardHandler)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	if !listening(at, done) {
@@ -121,6 +122,10 @@ func passes(t *testing.T, bin string) {
 	out, err = command(t, "check", bin, "-at", at, sample, "-datagram", "65497")
 	if err != nil || !strings.Contains(out, " 0 failed") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	streams := file(t, "proxies: [{name: s, type: socks5-process, server: 127.0.0.1, port: "+number+"}]")
+	if out, err := command(t, "check", bin, "-at", at, streams); err != nil {
+		t.Errorf("without packets: %v\n%s", err, out)
 	}
 	for _, want := range []string{"stream/bytes arrive whole", "packet/boundaries", "faults/a server that resets", "process one process runs"} {
 		if !strings.Contains(out, "ok    outbound socks5-process "+want) && !strings.Contains(out, "ok    "+want) {

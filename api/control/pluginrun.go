@@ -29,11 +29,11 @@ import (
 func pluginRun(catalog *registry.Registry, args []string, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return runPlugin(ctx, catalog, args, out)
+	return runPlugin(ctx, catalog, args, out, Console(os.Stderr))
 }
 
-// runPlugin is pluginRun until ctx ends.
-func runPlugin(ctx context.Context, catalog *registry.Registry, args []string, out io.Writer) error {
+// runPlugin is pluginRun until ctx ends, with its log to console.
+func runPlugin(ctx context.Context, catalog *registry.Registry, args []string, out io.Writer, console slog.Handler) error {
 	fs := flag.NewFlagSet("culvert plugin run BINARY|TYPE SAMPLE", flag.ContinueOnError)
 	listen := fs.String("listen", "127.0.0.1:1080", "`ip:port` of the SOCKS and HTTP proxy")
 	rest, err := parse(fs, args)
@@ -52,7 +52,7 @@ func runPlugin(ctx context.Context, catalog *registry.Registry, args []string, o
 		return err
 	}
 	p := &play{what: rest[0], sample: s, listen: at, level: new(slog.LevelVar)}
-	p.log = slog.New(stats.NewLogStream(Console(os.Stderr), p.level))
+	p.log = slog.New(stats.NewLogStream(console, p.level))
 	return p.run(ctx, catalog, out)
 }
 

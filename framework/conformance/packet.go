@@ -25,9 +25,14 @@ func packetChecks() []check {
 	}
 }
 
-// noPackets says whether the instance under trial carries no packets.
+// noPackets says whether the configuration carries no packets. A case says so;
+// of a process only the instance knows.
 func (t *trial) noPackets() bool {
-	return t.outbound.NoPackets || !t.d.Has(framework.CapPacket)
+	if none := t.outbound.NoPackets || !t.d.Has(framework.CapPacket); none || !t.process {
+		return none
+	}
+	carrier, ok := t.build(t.server).(framework.PacketCarrier)
+	return ok && !carrier.CarriesPackets()
 }
 
 func (t *trial) carrying() framework.Outbound {
@@ -145,6 +150,7 @@ func closedSession(t *trial) {
 	o := t.carrying()
 	to := t.echoPackets(everyPacket)
 	c := t.associate(o, to)
+	c.SetReadDeadline(time.Time{}) // only Close is to end the read
 	returned := make(chan error, 1)
 	go func() { // ends with Close
 		defer t.guard()

@@ -95,6 +95,7 @@ func outlivesContext(t *trial) {
 
 func closeEndsRead(t *trial) {
 	c := t.connect(t.reaching(), t.listen("127.0.0.1:0", hold))
+	c.SetDeadline(time.Time{}) // only Close is to end the read
 	returned := make(chan error, 1)
 	go func() { // ends with Close
 		defer t.guard()
