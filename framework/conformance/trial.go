@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
@@ -46,7 +45,6 @@ type trial struct {
 	notes    []string
 	skipped  string
 	cleanups []func()
-	late     bool // the check is given up: nothing is noted any more
 }
 
 // stopped is what fatalf and skipf panic with.
@@ -205,6 +203,5 @@ func stacks(label string) string {
 			out = append(out, one)
 		}
 	}
-	runtime.Gosched()
 	return strings.Join(out, "\n\n")
 }
