@@ -28,10 +28,10 @@ check: ## format, vet, lint, layers, tests with the race detector, short fuzzing
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=1 $(GO) test -race -short ./...
-	$(MAKE) fuzz FUZZTIME=3s
+	$(MAKE) fuzz FUZZTIME=500x
 
 FUZZTIME ?= 30s
-fuzz: ## run each fuzz target for FUZZTIME
+fuzz: ## run each fuzz target for FUZZTIME, a duration or a count such as 500x
 	@set -e; for pkg in $$($(GO) list ./...); do \
 		dir=.$${pkg#github.com/culvert-proxy/culvert}; \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go 2>/dev/null | cut -c6-); do \
