@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -79,8 +78,7 @@ func run(args []string) error {
 // serve runs until SIGINT or SIGTERM.
 func serve(in configs.Input, catalog *registry.Registry) error {
 	level := new(slog.LevelVar)
-	console := control.Console(os.Stderr)
-	logs := stats.NewLogStream(console, level)
+	logs := stats.NewLogStream(control.Console(os.Stderr), level)
 	log := slog.New(logs)
 	if err := configs.Prepare(in); err != nil {
 		return err
@@ -92,12 +90,7 @@ func serve(in configs.Input, catalog *registry.Registry) error {
 	if err != nil {
 		return control.Problems(in, catalog).Err()
 	}
-	kept, moved, err := store.Open(filepath.Join(in.Home, store.File))
-	if err != nil {
-		log.Warn("selections are not kept", "err", err)
-	} else if moved != "" {
-		log.Warn("the store was broken and begins anew", "kept_as", moved)
-	}
+	kept := store.OpenIn(in.Home, log)
 	defer kept.Close()
 	k := kernel.New(kernel.Config{Home: in.Home, Catalog: catalog, Stats: stats.New(), Log: log, Level: level, Store: kept, Plugins: catalog})
 	c := control.New(control.Config{Kernel: k, Plugins: catalog, Logs: logs, Log: log, Input: in, Version: version})

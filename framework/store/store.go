@@ -7,7 +7,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -56,6 +58,20 @@ func Open(path string) (s *Store, moved string, err error) {
 		return nil, moved, fmt.Errorf("open %s: %w", path, err)
 	}
 	return &Store{db}, moved, nil
+}
+
+// OpenIn opens File in the home directory. A kernel runs without a store as
+// well: what is wrong is logged, and the nil Store that is returned then keeps
+// nothing.
+func OpenIn(home string, log *slog.Logger) *Store {
+	s, moved, err := Open(filepath.Join(home, File))
+	switch {
+	case err != nil:
+		log.Warn("selections are not kept", "err", err)
+	case moved != "":
+		log.Warn("the store was broken and begins anew", "kept_as", moved)
+	}
+	return s
 }
 
 // open turns the panics that bbolt has for some broken files into errors.
