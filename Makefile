@@ -7,6 +7,7 @@ PROTOC_GRPC = google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED ?= 0
+TESTFLAGS ?=
 
 .PHONY: help run build test check bench docs fuzz proto
 
@@ -21,13 +22,13 @@ build: ## build bin/culvert
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/culvert .
 
 test: ## run all tests as whoever you are; what is missing is skipped with a reason
-	$(GO) test ./...
+	$(GO) test $(TESTFLAGS) ./...
 
 check: ## format, vet, lint, layers, tests with the race detector, short fuzzing
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test -race -short ./...
+	CGO_ENABLED=1 $(GO) test $(TESTFLAGS) -race -short ./...
 	$(MAKE) fuzz FUZZTIME=500x
 
 FUZZTIME ?= 30s
