@@ -199,9 +199,12 @@ func TestHangupReadsTheFileAgain(t *testing.T) {
 	if now := flow(t, k.Culvert, o.port); now.ID != before.ID {
 		t.Errorf("got flow %s, want %s still", now.ID, before.ID)
 	}
-	if r := curl(t, "-x", at("http", k.http), "http://127.0.0.1:1/"); r.code != curlNoConnect {
-		t.Errorf("the old port answers: %+v", r)
-	}
+	k.Until("the old port answers", func() error { // who connects while it closes is served
+		if r := curl(t, "-x", at("http", k.http), "http://127.0.0.1:1/"); r.code != curlNoConnect {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
 	if r := curl(t, "-x", at("http", other), "-o", os.DevNull, "-w", "%{http_code}", o.url("127.0.0.1", "/echo")); r.out != "502" {
 		t.Errorf("got %+v, want the new rules' 502", r)
 	}
