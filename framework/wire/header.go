@@ -55,7 +55,7 @@ func (h *Header) Append(b []byte) ([]byte, error) {
 	b = append(b, h.Flow[:]...)
 	b = append(b, h.Network)
 	b = append(b, h.Token[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(min(h.Timeout.Milliseconds(), 1<<31)))
+	b = binary.BigEndian.AppendUint32(b, uint32(min(h.Timeout.Milliseconds(), 1<<32-1)))
 	b, err := AppendAddr(b, h.To)
 	if err != nil {
 		return b[:start], err
